@@ -1,0 +1,1 @@
+"""Pure: passwords, tokens, policy, secrets. No I/O, no framework."""

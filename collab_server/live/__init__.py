@@ -1,0 +1,1 @@
+"""The pure core: a message in, a list of effects out."""

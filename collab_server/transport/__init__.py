@@ -1,0 +1,1 @@
+"""The dumb edge: parse, call one thing, render."""

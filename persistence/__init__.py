@@ -1,0 +1,1 @@
+"""Tables, transactions, repositories, the update log, migrations."""
