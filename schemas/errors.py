@@ -18,6 +18,10 @@ class FieldError:
     detail: str
 
 
+class ConfigurationError(Exception):
+    """The settings make no server. For the operator only: it never crosses the wire."""
+
+
 class CollabError(Exception):
     """Any error this server means. ``detail`` is safe to show to whoever caused it."""
 
@@ -101,6 +105,11 @@ class DocumentNotFound(NotFound):
     sentence = "There is no such document, or it is not for you."
 
 
+class AccountNotFound(NotFound):
+    slug = "account-not-found"
+    sentence = "There is no such account, or it is not for you."
+
+
 class Conflict(CollabError):
     slug = "conflict"
     sentence = "This contradicts what is already there."
@@ -109,6 +118,11 @@ class Conflict(CollabError):
 class EmailTaken(Conflict):
     slug = "email-taken"
     sentence = "An account with this e-mail address exists already."
+
+
+class AlreadyMember(Conflict):
+    slug = "already-member"
+    sentence = "This account is a member already: change its role instead."
 
 
 class DocumentExists(Conflict):
@@ -134,6 +148,11 @@ class TooLarge(CollabError):
 class RateLimited(CollabError):
     slug = "rate-limited"
     sentence = "Too many requests: slow down."
+
+
+class Overloaded(CollabError):
+    slug = "overloaded"
+    sentence = "The server has more to do than it can: try again shortly."
 
 
 class SlowPeer(CollabError):
