@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, EmailStr, Field, StringConstraints
+from pydantic.config import JsonDict
 
 from schemas.forms import Form, Name, View
 
@@ -18,7 +19,7 @@ NewPassword = Annotated[
 
 Device = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
-_ANNA = {"email": "anna@example.com", "password": "three quiet otters", "name": "Anna"}
+_ANNA: JsonDict = {"email": "anna@example.com", "password": "three quiet otters", "name": "Anna"}
 
 
 class Registration(Form):
@@ -54,7 +55,7 @@ class AccountView(View):
 
 class TokensView(View):
     access_token: str = Field(description="A JWT for the Authorization header.", repr=False)
-    token_type: Literal["Bearer"] = "Bearer"
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105
     expires_in: int = Field(description="Seconds until the access token ends.")
     refresh_token: str = Field(
         description="Good once; the answer carries its successor. Using it again later ends the session.",
