@@ -1,5 +1,8 @@
 """All tables, once. Times are UTC; ids are text so that both databases and every client agree on them."""
 
+from datetime import UTC, datetime
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -12,6 +15,8 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    TypeDecorator,
+    UniqueConstraint,
 )
 
 NAMING = {
@@ -22,7 +27,26 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 metadata = MetaData(naming_convention=NAMING)
-Timestamp = DateTime(timezone=True)
+
+
+class Timestamp(TypeDecorator[datetime]):
+    """A UTC time: aware on both databases (SQLite stores text without a zone). A naive one is a bug."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be stored")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
 
 accounts = Table(
     "accounts",
@@ -98,6 +122,8 @@ updates = Table(
     Column("payload", LargeBinary, nullable=False),  # persistence/payload.py
     Column("crc32", BigInteger, nullable=False),
     Column("created_at", Timestamp, nullable=False),
+    # A commit whose answer was lost is tried again: the database itself refuses to write a batch twice.
+    UniqueConstraint("document_id", "batch_id"),
     sqlite_with_rowid=False,
 )
 

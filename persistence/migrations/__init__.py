@@ -1,0 +1,1 @@
+"""Alembic revisions, run by ``persistence.migrate``; each is frozen once released."""

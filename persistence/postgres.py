@@ -1,0 +1,160 @@
+"""Postgres: two pools, so that REST traffic never makes the update log wait for a connection."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from persistence.faults import StorageRefused, storage_errors
+
+LOCK_TIMEOUT_MS = 2_000
+STATEMENT_TIMEOUT_MS = 5_000
+CONNECT_TIMEOUT_SECONDS = 5
+POOL_WAIT_SECONDS = 5
+REST_CONNECTIONS = 8
+APPEND_LANES = 2  # while one waits for its fsync, another flush can go
+LOG_CONNECTIONS = APPEND_LANES + 2  # the others load
+
+_SESSION = {
+    "application_name": "collab-server",
+    "synchronous_commit": "on",  # whatever the role or the database says: saved means saved
+    "lock_timeout": str(LOCK_TIMEOUT_MS),
+    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+    "idle_in_transaction_session_timeout": "60000",
+    "jit": "off",  # no statement here is long enough to earn its compilation
+    "timezone": "UTC",
+}
+_MUST_BE_ON = {
+    "fsync": "a crash of the machine would lose what was acknowledged",
+    "full_page_writes": "a torn page would lose what was acknowledged",
+}
+
+
+class Postgres:
+    """One open Postgres database."""
+
+    dialect = "postgresql"
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self._engine = _engine(url, REST_CONNECTIONS)
+        self.log_engine = _engine(url, LOG_CONNECTIONS)
+        self._reading = _snapshots(self._engine)
+        self._log_reading = _snapshots(self.log_engine)
+        self._lanes: list[Lane] = []
+        self._lane_free = asyncio.Semaphore(APPEND_LANES)
+
+    @classmethod
+    async def open(cls, url: URL, *, read_only: bool = False) -> Self:
+        """Raises ``StorageRefused`` when this server may lose commits."""
+        self = cls(url)
+        try:
+            with storage_errors(connecting=True):
+                async with self.read() as connection:
+                    for setting, harm in _MUST_BE_ON.items():
+                        value = (await connection.exec_driver_sql(f"SHOW {setting}")).scalar_one()
+                        if value != "on" and not read_only:
+                            raise StorageRefused(
+                                f"Postgres runs with {setting}={value}, so {harm}: "
+                                f"set {setting}=on in postgresql.conf and reload it."
+                            )
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def close(self) -> None:
+        """Idempotent."""
+        while self._lanes:
+            await self._lanes.pop().close()
+        await self._engine.dispose()
+        await self.log_engine.dispose()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        async with self._reading.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def log_read(self) -> AsyncIterator[AsyncConnection]:
+        async with self._log_reading.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def lane(self) -> AsyncIterator["Lane"]:
+        """A connection for one append. It is thrown away when the block leaves it broken or half used."""
+        async with self._lane_free:
+            lane = self._lanes.pop() if self._lanes else await Lane.open(self.log_engine)
+            try:
+                yield lane
+            except Exception:
+                await self._put_back(lane)
+                raise
+            except BaseException:  # cancelled: a statement may still be running on it
+                lane.broken = True
+                await self._put_back(lane)
+                raise
+            await self._put_back(lane)
+
+    async def _put_back(self, lane: "Lane") -> None:
+        if lane.broken or lane.driver.is_closed() or lane.driver.is_in_transaction():
+            await lane.discard()
+        else:
+            self._lanes.append(lane)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        async with self._engine.begin() as connection:
+            yield connection
+
+
+class Lane:
+    """A connection kept for appends, with its prepared statements, below SQLAlchemy (which costs six times
+    as much per commit)."""
+
+    def __init__(self, connection: AsyncConnection, driver: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self._connection = connection
+        self.driver = driver
+        self.broken = False
+        self._prepared: dict[str, PreparedStatement[asyncpg.Record]] = {}
+
+    @classmethod
+    async def open(cls, engine: AsyncEngine) -> Self:
+        connection = await engine.connect()
+        raw = await connection.get_raw_connection()
+        driver = raw.driver_connection
+        assert driver is not None
+        return cls(connection, driver)
+
+    async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Run a statement, prepared once per connection."""
+        prepared = self._prepared.get(statement)
+        if prepared is None:
+            prepared = self._prepared[statement] = await self.driver.prepare(statement)
+        return await prepared.fetch(*arguments)
+
+    async def discard(self) -> None:
+        self.driver.terminate()
+        await self._connection.invalidate()
+        await self._connection.close()
+
+    async def close(self) -> None:
+        """Give the connection back to its pool."""
+        await self._connection.close()
+
+
+def _engine(url: URL, size: int) -> AsyncEngine:
+    arguments: dict[str, Any] = {"server_settings": _SESSION, "timeout": CONNECT_TIMEOUT_SECONDS}
+    return create_async_engine(
+        url, pool_size=size, max_overflow=0, pool_timeout=POOL_WAIT_SECONDS, connect_args=arguments
+    )
+
+
+def _snapshots(engine: AsyncEngine) -> AsyncEngine:
+    """The same pool, for transactions that see one state and change nothing."""
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
