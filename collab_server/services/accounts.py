@@ -48,7 +48,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class SessionRules:
-    """How long a session lives unused, how long at most, and how long a lost answer may be asked for again."""
+    """How long a session lives unused and at most, and how long a lost answer may be asked for again."""
 
     idle: timedelta
     absolute: timedelta
@@ -71,7 +71,7 @@ class AccountService:
     announcements: Announcements
 
     async def register(self, email: str, password: str, name: str) -> Account:
-        """``email`` is lower case. Raises ``InvalidForm`` for a weak password, ``EmailTaken``, ``Overloaded``."""
+        """``email`` is lower case. Raises ``InvalidForm`` (weak password), ``EmailTaken``, ``Overloaded``."""
         if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
             detail = f"A password has {MIN_LENGTH} to {MAX_LENGTH} characters."
             raise InvalidForm(errors=[FieldError("/password", "password-length", detail)])

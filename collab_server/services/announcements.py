@@ -1,4 +1,4 @@
-"""What the sockets are told after a commit. The services know nothing of sockets; the hub puts itself here."""
+"""What the sockets are told after a commit. Services know no sockets; the hub puts itself here."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,6 +38,7 @@ from schemas.kinds import KindName
 from schemas.roles import Role
 
 log = structlog.get_logger(__name__)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +132,13 @@ class DocumentService:
         address. Raises ``AccountNotFound`` and ``LastOwner``. The same role again changes nothing."""
         async with self.database.write() as connection:
             document = await _locked(connection, account_id, document_id)
-            current = await grants.role_of(connection, document_id, member_id)
+            current = await _role_of(connection, document_id, member_id)
             is_self = member_id == account_id
             require_may_give(document.my_role, to_self=is_self, current=current, new=role)
             owners = await grants.owners(connection, document_id)
             require_an_owner_stays(current=current, new=role, owners=owners)
             if current is None:
-                if await accounts.by_id(connection, member_id) is None:
+                if not _is_uuid(member_id) or await accounts.by_id(connection, member_id) is None:
                     raise AccountNotFound
                 await grants.add(connection, document_id, member_id, role, self.clock.now())
             elif current is not role:
@@ -153,7 +155,7 @@ class DocumentService:
         """End a membership, or leave. Raises ``AccountNotFound`` for no member and ``LastOwner``."""
         async with self.database.write() as connection:
             document = await _locked(connection, account_id, document_id)
-            current = await grants.role_of(connection, document_id, member_id)
+            current = await _role_of(connection, document_id, member_id)
             if current is None:
                 require(document.my_role, Action.MANAGE_MEMBERS)
                 raise AccountNotFound
@@ -188,6 +190,15 @@ async def _locked(connection: AsyncConnection, account_id: str, document_id: str
 async def _member(connection: AsyncConnection, document_id: str, account_id: str) -> Member:
     found = await grants.members(connection, document_id)
     return next(member for member in found if member.account_id == account_id)
+
+
+async def _role_of(connection: AsyncConnection, document_id: str, account_id: str) -> Role | None:
+    return await grants.role_of(connection, document_id, account_id) if _is_uuid(account_id) else None
+
+
+def _is_uuid(text: str) -> bool:
+    """Ids come from URLs: what is no id is not even asked for (Postgres refuses a NUL with an error)."""
+    return _UUID.fullmatch(text) is not None
 
 
 def _sees_email(role: Role, account_id: str, member: Member) -> bool:

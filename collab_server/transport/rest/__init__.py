@@ -1,0 +1,1 @@
+"""REST under /api/v1: parse, call one use case, render."""
