@@ -1,0 +1,83 @@
+"""One accepted WebSocket: its outbox, and how it ends. Knows no dialect."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import structlog
+
+from collab_server.outbox import Outbox, Send
+from schemas.errors import CollabError, IdleTimeout, Malformed
+
+log = structlog.get_logger(__name__)
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+CloseCode = Callable[[CollabError], tuple[int, str]]
+CLOSE_PATIENCE_SECONDS = 5.0  # for a peer that does not read: then the transport is dropped without goodbye
+
+
+class Socket:
+    """Reads frames, writes through the outbox, and closes once."""
+
+    def __init__(self, receive: Receive, send: Send, outbox_bytes: int, close_code: CloseCode) -> None:
+        self._receive = receive
+        self._send = send
+        self._close_code = close_code
+        self._closing: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._task = asyncio.current_task()
+        self.outbox = Outbox(send, outbox_bytes, self.close)
+
+    @property
+    def closing(self) -> bool:
+        return self._closing is not None
+
+    async def next_frame(self) -> bytes | None:
+        """The next binary frame; None when the connection is over. A text frame closes it with 4400."""
+        while True:
+            event = await self._receive()
+            if event["type"] == "websocket.disconnect":
+                return None
+            if self._closing is not None:
+                continue
+            frame = event.get("bytes")
+            if frame is not None:
+                return bytes(frame)
+            self.close(Malformed("Frames are binary here."))
+
+    def expect_within(self, seconds: float) -> None:
+        """Close with a timeout unless ``expected`` is called in time. What arrives does not extend it."""
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(seconds, self.close, IdleTimeout())
+
+    def expected(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def close(self, error: CollabError) -> None:
+        """Say goodbye with the error's close code, after what was pushed before. Returns at once."""
+        if self._closing is None:
+            self.expected()
+            self._closing = asyncio.get_running_loop().create_task(self._say_goodbye(error))
+
+    async def _say_goodbye(self, error: CollabError) -> None:
+        code, reason = self._close_code(error)
+        log.info("closing a socket", code=code, reason=reason)
+        try:
+            async with asyncio.timeout(CLOSE_PATIENCE_SECONDS):
+                await self.outbox.flushed()
+                await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        except TimeoutError:
+            if self._task is not None:
+                self._task.cancel()
+        except Exception as failure:  # it went away first: its receive loop is told so
+            log.debug("a socket was gone before its goodbye", error=type(failure).__name__)
+        finally:
+            self.outbox.drop()
+
+    async def finished(self) -> None:
+        """Call when the receive loop has ended: nothing of this socket stays behind."""
+        self.expected()
+        self.outbox.drop()
+        if self._closing is not None:
+            await asyncio.wait([self._closing])

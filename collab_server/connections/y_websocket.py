@@ -1,0 +1,75 @@
+"""A y-websocket client's socket: one document, known from the path before the first frame."""
+
+import asyncio
+
+from collab_server.connections.admission import admit, concerns_rights
+from collab_server.connections.socket import Socket
+from collab_server.dialects.y_websocket import YWebSocket
+from collab_server.hub import Hub
+from collab_server.live.messages import Denied
+from collab_server.peers import Peer
+from collab_server.services.access import AccessService
+from collab_server.settings import Settings
+from schemas.errors import CollabError, IdleTimeout
+
+REFUSAL_DELAY_SECONDS = 0.5
+"""y-websocket before 3.1 takes every accepted socket for a success and comes back after 100 ms, whatever the
+close code: this keeps one revoked tab from knocking ten times a second."""
+
+
+async def serve_y_websocket(
+    socket: Socket,
+    hub: Hub,
+    access: AccessService,
+    settings: Settings,
+    *,
+    document_id: str,
+    credential: str,
+    acks: bool,
+) -> None:
+    """Run one accepted socket to its end."""
+    codec = YWebSocket(acks=acks)
+    try:
+        async with asyncio.timeout(settings.auth_deadline_seconds):
+            granted = await admit(access, credential, document_id)
+    except TimeoutError:
+        return await _refuse(socket, codec, IdleTimeout())
+    except CollabError as error:
+        return await _refuse(socket, codec, error)
+
+    def end(peer: Peer, error: CollabError) -> None:
+        if concerns_rights(error):
+            peer.send(Denied(error))
+        socket.close(error)
+
+    peer = Peer(granted, codec, socket.outbox, end)
+    try:
+        document = await hub.join(peer)
+    except CollabError as error:
+        return await _refuse(socket, codec, error)
+    try:
+        while (frame := await socket.next_frame()) is not None:
+            try:
+                message = codec.decode(frame)
+            except CollabError as error:
+                hub.leave(document, peer)
+                peer.end(error)
+                continue
+            hub.receive(document, peer, message)
+            if document.unsaved_bytes > settings.document_window_bytes:
+                await hub.room(document)
+    finally:
+        hub.leave(document, peer)
+        await socket.finished()
+    return None
+
+
+async def _refuse(socket: Socket, codec: YWebSocket, error: CollabError) -> None:
+    frame = codec.encode(Denied(error))
+    if concerns_rights(error) and frame is not None:
+        await asyncio.sleep(REFUSAL_DELAY_SECONDS)
+        socket.outbox.push(frame)
+    socket.close(error)
+    while await socket.next_frame() is not None:
+        pass
+    await socket.finished()

@@ -1,0 +1,113 @@
+"""Bounded bytes to one socket. ``push`` never waits: a peer that cannot keep up is closed, not waited for."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
+from typing import Any
+
+import structlog
+
+from schemas.errors import CollabError, SlowPeer
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+log = structlog.get_logger(__name__)
+
+
+class Outbox:
+    """What one socket still has to be sent.
+
+    ASGI's ``send`` is a coroutine; on every server we know it finishes without waiting while the transport's
+    buffer has room. So ``push`` steps it once by hand, which costs no task; only when it does wait is the rest
+    handed to one, and what comes meanwhile is queued up to ``limit_bytes``.
+    """
+
+    def __init__(self, send: Send, limit_bytes: int, close: Callable[[CollabError], None]) -> None:
+        self._send = send
+        self._limit = limit_bytes
+        self._close = close
+        self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._waiting: asyncio.Task[None] | None = None
+        self._gone = False
+        self.silent = True
+        """Nothing was pushed since the keep-alive looked last."""
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._queued_bytes
+
+    def push(self, frame: bytes) -> None:
+        """Send ``frame`` after everything pushed before it, now if the transport takes it."""
+        if self._gone:
+            return
+        self.silent = False
+        if self._waiting is not None:
+            self._enqueue(frame)
+            return
+        step = self._send({"type": "websocket.send", "bytes": frame})
+        assert isinstance(step, Coroutine)
+        try:
+            pending = step.send(None)
+        except StopIteration:
+            return
+        except Exception:  # the socket is gone; its receive loop hears of it as well
+            self._gone = True
+            return
+        self._waiting = asyncio.get_running_loop().create_task(self._finish(step, pending))
+
+    def _enqueue(self, frame: bytes) -> None:
+        self._queued_bytes += len(frame)
+        if self._queued_bytes > self._limit:
+            log.info("a slow peer is closed", queued_bytes=self._queued_bytes)
+            self.drop()
+            self._close(SlowPeer())
+            return
+        self._queue.append(frame)
+
+    async def _finish(self, step: Coroutine[Any, Any, None], pending: Any) -> None:
+        try:
+            await _Rest(step, pending)
+            while self._queue:
+                frame = self._queue.popleft()
+                self._queued_bytes -= len(frame)
+                await self._send({"type": "websocket.send", "bytes": frame})
+        except Exception as failure:
+            log.debug("a socket went away while it was written to", error=type(failure).__name__)
+            self.drop()
+        finally:
+            self._waiting = None
+
+    def drop(self) -> None:
+        """Forget what is queued; nothing is sent any more."""
+        self._gone = True
+        self._queue.clear()
+        self._queued_bytes = 0
+
+    async def flushed(self) -> None:
+        """Wait until what was pushed has been handed to the transport."""
+        while self._waiting is not None:
+            await asyncio.wait([self._waiting])
+
+
+class _Rest:
+    """Await the rest of a coroutine that was already stepped once and yielded ``pending``."""
+
+    def __init__(self, step: Coroutine[Any, Any, None], pending: Any) -> None:
+        self._step = step
+        self._pending = pending
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        pending = self._pending
+        while True:
+            try:
+                answer = yield pending
+            except BaseException as interruption:
+                try:
+                    pending = self._step.throw(interruption)
+                except StopIteration:
+                    return
+            else:
+                try:
+                    pending = self._step.send(answer)
+                except StopIteration:
+                    return
