@@ -12,6 +12,8 @@ from auth.passwords import Passwords
 from auth.secrets import RefreshTokens, derive_key
 from auth.tokens import AccessTokens
 from collab_server.clock import SystemClock
+from collab_server.hub import Hub
+from collab_server.node import running_hub
 from collab_server.ports import Clock
 from collab_server.secrets_file import jwt_secret
 from collab_server.services.access import AccessService
@@ -29,6 +31,7 @@ from collab_server.transport.pages import page_routes
 from collab_server.transport.rest.api import PREFIX, create_api, description_routes
 from collab_server.transport.rest.server import healthz, readyz
 from collab_server.transport.translation import HANDLERS
+from collab_server.transport.websocket import socket_routes
 from persistence import migrate
 from persistence.database import Database
 
@@ -37,6 +40,7 @@ class State(TypedDict):
     """What every request finds in ``request.state``."""
 
     services: Services
+    hub: Hub
     socket_url: str
 
 
@@ -55,7 +59,8 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Starlette:
             if _migrates_itself(settings, database):
                 await migrate.upgrade(database)
             services = await stack.enter_async_context(_services(settings, database, clock, secret))
-            yield State(services=services, socket_url=_socket_url(settings))
+            hub = await stack.enter_async_context(running_hub(settings, database, clock, services))
+            yield State(services=services, hub=hub, socket_url=_socket_url(settings))
 
     return Starlette(
         routes=[
@@ -63,6 +68,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Starlette:
             Route("/readyz", readyz),
             *description_routes(api),
             Mount(PREFIX, api),
+            *socket_routes(settings, rules),
             *page_routes(),
         ],
         middleware=middleware.stack(
