@@ -67,9 +67,7 @@ def inspect_update(update: bytes, limits: GuardLimits = DEFAULT_LIMITS) -> Footp
         client_raw, clock_raw, size = match.groups()
         start = _clock(clock_raw)
         return _tuple(Erasure, (_client(client_raw), start, start + size[0]))
-    client_raw, clock_raw, only_origin, only_right, origin_raw, origin_at, raw, at, size, text = (
-        match.groups()
-    )
+    client_raw, clock_raw, only_origin, only_right, origin_raw, origin_at, raw, at, size, text = match.groups()
     length = size[0]
     if len(text) != length:
         return _survey(update, limits)

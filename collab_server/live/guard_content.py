@@ -64,9 +64,7 @@ def skip_any(buf: bytes, pos: int, depth: int) -> int:
         # The engine rewrites 5n as 5 in every stored state and every merged frame: an honest refusal is
         # better than a value that silently changes its type.
         if abs(int.from_bytes(buf[pos : pos + 8], "big", signed=True)) <= MAX_SAFE_INTEGER:
-            raise Malformed(
-                "A BigInt below 2^53 would be stored as a plain number: write a number or a string."
-            )
+            raise Malformed("A BigInt below 2^53 would be stored as a plain number: write a number or a string.")
         return pos + 8
     raise Malformed(f"A value has the unknown tag {tag}.")
 
@@ -146,11 +144,17 @@ def _finite(digits: str) -> float:
     return number
 
 
+def _integer(digits: str) -> float:
+    if 19 <= len(digits) <= 20 and 2**63 <= int(digits) < 2**64:
+        raise ValueError("the engine takes neither an i64 nor a float here")
+    return _finite(digits)
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, parse_int=_finite)
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, parse_int=_integer)
 
 
 def _is_unicode(value: object) -> bool:

@@ -31,15 +31,15 @@ class Footprint(Protocol):
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """Every struct, section by section. Skips are left out."""
+        """Every struct after those of this update that it stands on. Skips are left out."""
 
     @property
     def astral(self) -> Mapping[int, tuple[int, ...]]:
         """Client id -> clocks of the low halves of its surrogate pairs, ascending. Empty for most updates."""
 
     @property
-    def makes_types(self) -> bool:
-        """Whether it creates a shared type inside of another."""
+    def nests(self) -> bool:
+        """Whether it creates a shared type or names one by its id: then ``TypeDepths`` has to look at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Survey:
     deletes: Mapping[int, tuple[tuple[int, int], ...]]
     rows: tuple[Row, ...]
     astral: Mapping[int, tuple[int, ...]]
-    makes_types: bool
+    nests: bool
 
 
 class Keystroke(NamedTuple):
@@ -94,7 +94,7 @@ class Keystroke(NamedTuple):
         return {}
 
     @property
-    def makes_types(self) -> bool:
+    def nests(self) -> bool:
         return False
 
 
@@ -126,7 +126,7 @@ class Erasure(NamedTuple):
         return {}
 
     @property
-    def makes_types(self) -> bool:
+    def nests(self) -> bool:
         return False
 
 
@@ -150,7 +150,12 @@ def missing(footprint: Footprint, state_vector: Mapping[int, int]) -> Mapping[in
         if end <= state_vector.get(client, 0):
             return NOTHING
     needs = footprint.needs
-    return {client: clock for client, clock in needs.items() if clock > state_vector.get(client, 0)}
+    lacking = {client: clock for client, clock in needs.items() if clock > state_vector.get(client, 0)}
+    for client, lows in footprint.astral.items():
+        reached = state_vector.get(client, 0)
+        if reached in lows:  # half of a pair is known: the engine would drop the other half and all after it
+            lacking[client] = reached + 1
+    return lacking
 
 
 def fresh_clients(footprint: Footprint, state_vector: Mapping[int, int]) -> tuple[int, ...]:

@@ -8,6 +8,7 @@
 Stricter than yjs and yrs where they take what no client writes and break on it later.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -65,8 +66,8 @@ class UpdateReader:
         "_crossings",
         "_known",
         "_limits",
-        "_makes_types",
         "_max_clock",
+        "_nests",
         "_own",
         "_pos",
         "_rows",
@@ -84,7 +85,7 @@ class UpdateReader:
         self._any_depth = limits.any_depth
         self._known: dict[bytes, int] = {}  # five-byte client ids seen before: most ids are repeated
         self._structs = 0
-        self._makes_types = False
+        self._nests = False
         self._rows: list[Row] = []
         self._tops: dict[int, int] = {}  # client -> highest clock that another client's struct stands on
         self._writes: dict[int, tuple[int, int]] = {}
@@ -99,7 +100,7 @@ class UpdateReader:
         for _ in range(sections):
             self._section(needs)
         if sections > 1:
-            self._refuse_circles()
+            self._order_rows()
         deletes = self._delete_set()
         if self._pos != len(self._buf):
             raise Malformed("There are bytes after the end of the update.")
@@ -107,7 +108,7 @@ class UpdateReader:
             self._need(needs, client, clock + 1)
         for client, ranges in deletes.items():
             self._need(needs, client, ranges[-1][1])
-        return Survey(self._writes, needs, deletes, tuple(self._rows), self._astral, self._makes_types)
+        return Survey(self._writes, needs, deletes, tuple(self._rows), self._astral, self._nests)
 
     def _need(self, needs: dict[int, int], client: int, clock: int) -> None:
         start, end = self._writes.get(client, (0, 0))
@@ -175,6 +176,7 @@ class UpdateReader:
                 pos = content.skip_text(self._buf, pos + 1)
             elif named == 0:
                 parent_client, parent_clock, pos = self._id(client, clock, pos + 1)
+                self._nests = True
             else:
                 raise Malformed(f"Unknown kind of parent: {named}.")
             if info & _HAS_KEY:
@@ -219,9 +221,7 @@ class UpdateReader:
             clock, pos = read_var_uint(buf, pos - 1)
         if client == own_client:
             if clock >= own_clock:
-                raise Malformed(
-                    f"A struct of client {client} at {own_clock} stands on itself or on a later one."
-                )
+                raise Malformed(f"A struct of client {client} at {own_clock} stands on itself or on a later one.")
         else:
             if clock >= self._tops.get(client, -1):
                 if clock >= self._max_clock:
@@ -264,10 +264,10 @@ class UpdateReader:
         if ref == DELETED:
             return read_var_uint(buf, pos)
         if ref == TYPE:
-            self._makes_types = True
+            self._nests = True
             return 1, content.skip_type(buf, pos)
         if ref == FORMAT:
-            if keyed:
+            if keyed and not self._own:
                 raise Malformed("A format stands under a map key.")  # the engine panics
             return 1, content.skip_json(buf, content.skip_text(buf, pos), self._any_depth)
         if ref == EMBED:
@@ -279,15 +279,27 @@ class UpdateReader:
             return 1, content.skip_subdocument(buf, pos, self._any_depth)
         raise Malformed(f"Unknown content {ref}.")
 
-    def _refuse_circles(self) -> None:
-        """Structs of several clients that wait for each other would stay pending for ever."""
+    def _order_rows(self) -> None:
+        """Put every struct after those it stands on. What waits in a circle would stay pending for ever."""
         writes = self._writes
         waits = {
             client: [c for c in crossings if c[1] in writes and writes[c[1]][0] <= c[2] < writes[c[1]][1]]
             for client, crossings in self._crossings.items()
-            if client in writes
         }
-        refuse_circles({client: crossings for client, crossings in waits.items() if crossings})
+        waits = {client: crossings for client, crossings in waits.items() if crossings}
+        if not waits:
+            return
+        order = causal_order(waits)
+        free = [row for row in self._rows if row[0] not in waits]
+        queues = {client: deque[Row]() for client in waits}
+        for row in self._rows:
+            if row[0] in queues:
+                queues[row[0]].append(row)
+        for client, reached in order:
+            queue = queues[client]
+            while queue and queue[0][1] < reached:
+                free.append(queue.popleft())
+        self._rows = free
 
     def _delete_set(self) -> dict[int, tuple[tuple[int, int], ...]]:
         deletes: dict[int, tuple[tuple[int, int], ...]] = {}
@@ -331,12 +343,16 @@ class UpdateReader:
         return tuple(ranges)
 
 
-def refuse_circles(waits: Mapping[int, list[Crossing]]) -> None:
-    """Walks every section as far as it gets; ``Malformed`` when none can go on. O(n log n) in crossings:
-    a section sleeps on the clock it needs and is woken once for it."""
+def causal_order(waits: Mapping[int, list[Crossing]]) -> list[tuple[int, int]]:
+    """The order in which sections can be integrated: (client, up to this clock), piece by piece.
+
+    Raises ``Malformed`` when no section can go on. O(n log n) in crossings: a section sleeps on the clock it
+    needs and is woken once for it.
+    """
     at = dict.fromkeys(waits, 0)
     sleepers: dict[int, list[tuple[int, int]]] = {client: [] for client in waits}
     ready = list(waits)
+    order = [(client, crossings[0][0]) for client, crossings in waits.items()]
     while ready:
         client = ready.pop()
         crossings = waits[client]
@@ -349,7 +365,9 @@ def refuse_circles(waits: Mapping[int, list[Crossing]]) -> None:
             index += 1
         at[client] = index
         reached = crossings[index][0] if index < stop else maxsize
+        order.append((client, reached))
         while sleepers[client] and sleepers[client][0][0] < reached:
             ready.append(heappop(sleepers[client])[1])
     if any(at[client] < len(crossings) for client, crossings in waits.items()):
         raise Malformed("Structs of several clients wait for each other.")
+    return order

@@ -1,0 +1,167 @@
+"""Hostile updates through the guard, the causal check and the engine, in child processes.
+
+Three sources: honest updates damaged as bytes (flips, splices, huge numbers), honest updates damaged field by
+field, and well-formed updates of random structs that point at anything. A child process applies whatever the
+guard lets through to one document per session; its memory is bounded and a watchdog ends it when it hangs.
+
+    python -m tests.fuzz.guard_fuzz 60          # seconds
+"""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from collab_server.live.guard import (
+    advance,
+    fresh_clients,
+    inspect_own_state,
+    inspect_state_vector,
+    inspect_update,
+    missing,
+)
+from collab_server.live.surrogates import LowSurrogates
+from collab_server.live.type_depths import TypeDepths
+from schemas.errors import Malformed
+from tests.fuzz.hostile import HostileSession
+
+SESSIONS_PER_CHILD = 2_000
+MEMORY_BYTES = 3 << 30
+SESSION_SECONDS = 10
+Progress = Callable[[dict[str, float]], None]
+
+
+class Finding(Exception):
+    """Something the guard let through and should not have."""
+
+
+def run_session(seed: int, counts: Counter[str]) -> None:
+    """One document, some dozens of updates. Raises ``Finding``."""
+    from pycrdt import Doc
+
+    random = Random(seed)
+    doc: Doc = Doc()
+    clocks: dict[int, int] = {}
+    depths = TypeDepths(doc.get_update)
+    lows = LowSurrogates()
+    for update in HostileSession(random, clocks).updates():
+        counts["frames"] += 1
+        try:
+            footprint = inspect_update(update)
+            if missing(footprint, clocks):
+                counts["not_ready"] += 1
+                continue
+            depths.admit(footprint)
+        except Malformed:
+            counts["refused"] += 1
+            continue
+        counts["accepted"] += 1
+        counts["fresh"] += bool(fresh_clients(footprint, clocks))
+        if lows.splits(footprint):
+            counts["cut"] += 1  # the engine cannot be trusted from here on: such a document is bytes-only
+            return
+        lows.feed(footprint)
+        try:
+            doc.apply_update(update)
+            advance(footprint, clocks)
+            _check(doc.get_state(), doc.get_update(), clocks, update)
+        except Finding:
+            raise
+        except BaseException as error:
+            raise Finding(f"{type(error).__name__}: {error} on {update.hex()}") from None
+
+
+def _check(state_vector: bytes, state: bytes, clocks: dict[int, int], update: bytes) -> None:
+    """What the engine holds is exactly what was accepted, and its encoded form says so."""
+    if inspect_state_vector(state_vector) != clocks:
+        raise Finding(f"not applied: {update.hex()}")
+    try:
+        survey = inspect_own_state(state)
+    except Malformed as error:
+        raise Finding(f"unreadable state ({error.detail}) after {update.hex()}") from None
+    if missing(survey, {}) or {client: end for client, (_, end) in survey.writes.items()} != clocks:
+        raise Finding(f"incomplete state after {update.hex()}")
+
+
+def child(first: int, count: int, report: Path) -> None:
+    """Sessions ``first`` … in this process; the report holds the seed in work, so that a crash names it."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    counts: Counter[str] = Counter()
+    with report.open("w", buffering=1) as out:
+        for seed in range(first, first + count):
+            out.write(f"seed {seed}\n")
+            signal.alarm(SESSION_SECONDS)
+            try:
+                run_session(seed, counts)
+            except Finding as finding:
+                out.write(f"finding {seed} {finding}\n")
+            signal.alarm(0)
+            if seed % 100 == 99:
+                out.write(f"counts {json.dumps(counts)}\n")
+                counts.clear()
+        out.write(f"counts {json.dumps(counts)}\ndone\n")
+
+
+def run(
+    seconds: float = 60, *, first_seed: int = 0, progress: Progress | None = None, out: Path | None = None
+) -> dict[str, float]:
+    """Fuzz for about ``seconds``. The totals: frames, refused, not_ready, accepted, crashes, hangs, panics,
+    accepted_but_unapplied. Every finding is a line in ``out``."""
+    totals: Counter[str] = Counter(
+        dict.fromkeys(("frames", "refused", "not_ready", "accepted", "fresh", "cut", "crashes", "hangs"), 0)
+    )
+    totals.update({"panics": 0, "accepted_but_unapplied": 0})
+    started, seed = time.monotonic(), first_seed
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report"
+        while time.monotonic() - started < seconds:
+            seed = _run_child(seed, report, totals, out)
+            if progress is not None:
+                progress(dict(totals))
+    return dict(totals)
+
+
+def _run_child(seed: int, report: Path, totals: Counter[str], out: Path | None) -> int:
+    """One child; the seed after its last. A crash costs the session it was in, not the others."""
+    command = [sys.executable, "-m", "tests.fuzz.guard_fuzz", "--child", str(seed), str(SESSIONS_PER_CHILD)]
+    process = subprocess.run([*command, str(report)], capture_output=True, check=False)
+    lines = report.read_text().splitlines()
+    findings = [line for line in lines if line.startswith("finding")]
+    for line in lines:
+        if line.startswith("counts "):
+            totals.update(json.loads(line[7:]))
+    for finding in findings:
+        unapplied = "not applied" in finding or " state" in finding
+        totals["accepted_but_unapplied" if unapplied else "panics"] += 1
+    last = int(next(line for line in reversed(lines) if line.startswith("seed ")).split()[1])
+    if lines[-1] != "done":
+        hung = process.returncode == -signal.SIGALRM
+        totals["hangs" if hung else "crashes"] += 1
+        findings.append(f"died {last} with {process.returncode}: {process.stderr.decode()[-300:]}")
+    if out is not None and findings:
+        with out.open("a") as file:
+            file.writelines(finding + "\n" for finding in findings)
+    return last + 1
+
+
+def main() -> None:
+    if sys.argv[1] == "--child":
+        child(int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+        return
+    seconds = float(sys.argv[1])
+    first = int(sys.argv[2]) if len(sys.argv) > 2 else int.from_bytes(os.urandom(4)) * 1000
+    out = Path(sys.argv[3]) if len(sys.argv) > 3 else None
+    print(run(seconds, first_seed=first, out=out, progress=lambda totals: print(totals, flush=True)))
+
+
+if __name__ == "__main__":
+    main()
