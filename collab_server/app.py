@@ -62,7 +62,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Starlette:
             hub = await stack.enter_async_context(running_hub(settings, database, clock, services))
             yield State(services=services, hub=hub, socket_url=_socket_url(settings))
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/healthz", healthz),
             Route("/readyz", readyz),
@@ -80,6 +80,8 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Starlette:
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # it would redirect to whatever host the Host header names
+    return app
 
 
 def from_environment() -> Starlette:
