@@ -222,8 +222,8 @@ class NodeClient:
     async def state(self) -> dict[str, Any]:
         """status, synced, unsyncedChanges, hasUnsyncedChanges, saved, authorizedScope, authenticated,
         opens, closes [{code, reason}], httpRefusals, refusals, documentCloses, stopped, authentications,
-        tokenAsks, statuses, stateless, acks, notices, framesReceived, framesSent, remoteUpdates, errors,
-        driverErrors."""
+        tokenAsks, statuses, stateless, acks [{count, seq}], framesReceived, framesSent,
+        remoteUpdates, errors, driverErrors."""
         return await self.call("state")
 
     async def encode(self, state_vector: bytes | None = None) -> tuple[bytes, bytes]:

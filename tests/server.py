@@ -149,7 +149,15 @@ class Server:
         return (await self.api("POST", f"/documents/{document}/ticket", account))["ticket"]
 
     async def grant(self, owner: Account, document: str, account: Account, role: str) -> None:
+        """Make somebody a member."""
+        form = {"email": account.email, "role": role}
+        await self.api("POST", f"/documents/{document}/members", owner, json=form)
+
+    async def change_role(self, owner: Account, document: str, account: Account, role: str) -> None:
         await self.api("PUT", f"/documents/{document}/members/{account.id}", owner, json={"role": role})
+
+    async def revoke(self, owner: Account, document: str, account: Account) -> None:
+        await self.api("DELETE", f"/documents/{document}/members/{account.id}", owner)
 
     async def api(self, method: str, path: str, account: Account | None = None, **request: Any) -> Any:
         """One call under /api/v1 that must succeed; its JSON, or None."""

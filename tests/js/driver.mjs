@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline'
 import { gunzipSync } from 'node:zlib'
 import { isDeepStrictEqual } from 'node:util'
 import * as Y from 'yjs'
+import { browserOps, closeBrowser } from './browser.mjs'
 import { applyEdit, content, find } from './content.mjs'
 import { families } from './families.mjs'
 import { rawOps } from './raw.mjs'
@@ -23,7 +24,7 @@ class Client {
     Object.assign(this, {
       name: options.client, family: options.family, token: options.token ?? null, waiters: new Set(),
       opens: 0, closes: [], httpRefusals: [], refusals: [], documentCloses: [], stateless: [], errors: [], statuses: [],
-      acks: [], notices: [], stopped: null, authentications: 0, tokenAsks: 0, edits: 0, acked: 0,
+      acks: [], stopped: null, authentications: 0, tokenAsks: 0,
       framesReceived: 0, framesSent: 0, frames: [], updates: [], remoteUpdates: 0
     })
     this.doc = new Y.Doc(options.gc === undefined ? {} : { gc: options.gc })
@@ -31,8 +32,7 @@ class Client {
     const make = families[options.family]
     if (make === undefined) throw new Error(`no such family: ${options.family}; there are ${Object.keys(families).join(', ')}`)
     this.doc.on('update', (update, _origin, _doc, transaction) => {
-      if (transaction.local) this.edits++
-      else this.remoteUpdates++
+      if (!transaction.local) this.remoteUpdates++
       if (options.updateLog) this.updates.push({ local: transaction.local, update: base64(update) })
       this.touch()
     })
@@ -55,8 +55,7 @@ class Client {
   fail (error) { this.errors.push(String(error?.message ?? error)); this.touch() }
 
   get saved () {
-    if (this.adapter.unsynced !== undefined) return this.adapter.synced() && this.adapter.unsynced() <= 0
-    return this.acks.length > 0 && this.acked === this.edits
+    return this.adapter.unsynced !== undefined && this.adapter.synced() && this.adapter.unsynced() <= 0
   }
 
   awareness () {
@@ -67,13 +66,13 @@ class Client {
 
   state () {
     const a = this.adapter
-    const { name, family, opens, closes, httpRefusals, refusals, documentCloses, stateless, errors, statuses, acks, notices,
+    const { name, family, opens, closes, httpRefusals, refusals, documentCloses, stateless, errors, statuses, acks,
       stopped, authentications, tokenAsks, framesReceived, framesSent, remoteUpdates } = this
     return {
       name, family, clientId: this.doc.clientID, status: a.status(), synced: a.synced(),
       unsyncedChanges: a.unsynced?.() ?? null, hasUnsyncedChanges: a.unsynced === undefined ? null : a.unsynced() > 0,
       saved: this.saved, authorizedScope: a.scope?.() ?? null, authenticated: a.authenticated?.() ?? null,
-      opens, closes, httpRefusals, refusals, documentCloses, stateless, errors, statuses, acks, notices, stopped,
+      opens, closes, httpRefusals, refusals, documentCloses, stateless, errors, statuses, acks, stopped,
       authentications, tokenAsks, framesReceived, framesSent, remoteUpdates, driverErrors
     }
   }
@@ -151,6 +150,7 @@ const keystrokes = ({ file, patches }) => {
 
 const OPS = {
   ...rawOps,
+  ...browserOps,
   ping: () => 'pong',
   connect: options => {
     if (clients.has(options.client)) throw new Error(`there is a client ${options.client} already`)
@@ -158,7 +158,11 @@ const OPS = {
     clients.set(options.client, client)
     return { clientId: client.doc.clientID }
   },
-  disconnect: command => { find1(command).adapter.disconnect() },
+  disconnect: async command => {
+    const client = find1(command)
+    client.adapter.disconnect()
+    await client.until(() => client.adapter.status() === 'disconnected', 5000, 'disconnecting')
+  },
   reconnect: command => { const client = find1(command); client.stopped = null; client.adapter.connect() },
   drop: command => { find1(command).adapter.socket()?.terminate() }, // as if a cable were pulled: no close frame
   destroy: command => { find1(command).adapter.destroy(); clients.delete(command.client) },
@@ -239,4 +243,7 @@ for (const event of ['uncaughtException', 'unhandledRejection']) {
   })
 }
 
-createInterface({ input: process.stdin }).on('line', run).on('close', () => process.exit(0))
+createInterface({ input: process.stdin }).on('line', run).on('close', async () => {
+  await closeBrowser()
+  process.exit(0)
+})

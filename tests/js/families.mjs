@@ -12,7 +12,6 @@ import * as hocuspocus3 from 'hocuspocus-provider-3'
 import * as hocuspocus4 from 'hocuspocus-provider-4'
 
 const SAVED_FRAME = 101 // sent by this server alone, to y-websocket clients which ask with ?caps=ack
-const NOTICE_FRAME = 102
 
 /** A WebSocket class for one client: the `ws` package, with every close and HTTP refusal written down. */
 const recordingSocket = (client, { origin, frames }) =>
@@ -57,7 +56,9 @@ const yWebsocket = library => (client, options) => {
     ...(options.maxBackoffTime === undefined ? {} : { maxBackoffTime: options.maxBackoffTime }),
     ...(options.resyncInterval === undefined ? {} : { resyncInterval: options.resyncInterval })
   })
+  const withAcks = (options.params?.caps ?? '').split(',').includes('ack')
   let status = 'connecting'
+  let unsaved = 1
   provider.on('status', event => { status = event.status; client.status(event.status) })
   provider.on('sync', () => client.touch())
   provider.on('closed', event => { client.stopped = event; client.touch() })
@@ -66,17 +67,17 @@ const yWebsocket = library => (client, options) => {
     if (decoding.readVarUint(decoder) === 0) client.refusals.push(decoding.readVarString(decoder))
     client.touch()
   }
-  if ((options.params?.caps ?? '').length > 0) {
+  if (withAcks) {
     provider.messageHandlers[SAVED_FRAME] = (_encoder, decoder) => {
-      const payload = Buffer.from(decoder.arr.subarray(decoder.pos)).toString('hex')
-      client.acks.push({ seq: decoding.readVarUint(decoder), payload })
-      client.acked = client.edits
+      const [count, seq] = [decoding.readVarUint(decoder), decoding.readVarUint(decoder)]
+      client.acks.push({ count, seq })
+      unsaved -= count
       client.touch()
     }
-    provider.messageHandlers[NOTICE_FRAME] = (_encoder, decoder) => {
-      client.notices.push(Buffer.from(decoder.arr.subarray(decoder.pos)).toString('hex'))
-      client.touch()
-    }
+    // Counted as the hocuspocus provider does: one for every update, and one for the answer to the server's
+    // first step 1, which holds everything written before the connection.
+    provider.on('status', ({ status }) => { if (status === 'connected') unsaved = 1 })
+    client.doc.on('update', (_update, origin) => { if (origin !== provider) { unsaved++; client.touch() } })
   }
   return {
     provider,
@@ -84,6 +85,7 @@ const yWebsocket = library => (client, options) => {
     socket: () => provider.ws,
     status: () => status,
     synced: () => provider.synced,
+    ...(withAcks ? { unsynced: () => unsaved } : {}),
     connect: () => provider.connect(),
     disconnect: () => provider.disconnect(),
     destroy: () => provider.destroy(),
@@ -180,7 +182,10 @@ const ySweet = (client, options) => {
     synced: () => provider.synced,
     unsynced: () => provider.localVersion - provider.ackedVersion,
     connect: () => provider.connect(),
-    disconnect: () => provider.disconnect(),
+    disconnect: () => {
+      if (provider.websocket) provider.websocket.onclose = null // which would connect again at once
+      provider.disconnect()
+    },
     destroy: () => { provider.disconnect(); provider.destroy() },
     configure: ({ token }) => { if (token !== undefined) { client.token = token; provider.clientToken = null } }
   }
