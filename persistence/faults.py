@@ -13,10 +13,10 @@ from contextlib import contextmanager
 import asyncpg
 from sqlalchemy import exc
 
-from schemas.errors import StorageFull, StorageUnavailable
+from schemas.errors import ConfigurationError, StorageFull, StorageUnavailable
 
 
-class StorageRefused(Exception):
+class StorageRefused(ConfigurationError):
     """The database must not be used as it is. The message tells the operator what to change."""
 
 
@@ -59,8 +59,11 @@ _POSTGRES_TROUBLE_CLASSES = (
 def storage_error(error: BaseException) -> StorageUnavailable | None:
     """What ``error`` means for us, or None when it is no trouble of the storage."""
     if isinstance(error, exc.DBAPIError) and error.orig is not None:
-        found = storage_error(error.orig)
-        return found or (StorageUnavailable() if error.connection_invalidated else None)
+        # SQLAlchemy's adapter wraps what asyncpg raised once more.
+        for inner in (error.orig, error.orig.__cause__):
+            if inner is not None and (found := storage_error(inner)) is not None:
+                return found
+        return StorageUnavailable() if error.connection_invalidated else None
     if isinstance(error, exc.TimeoutError):  # no free connection in the pool
         return StorageUnavailable()
     if isinstance(error, sqlite3.Error):
@@ -94,8 +97,7 @@ def _connection(error: BaseException) -> StorageUnavailable | None:
         return StorageFull()
     if isinstance(error, ConnectionError | asyncpg.InterfaceError | asyncpg.InternalClientError):
         return StorageUnavailable()
-    cause = error.__cause__  # SQLAlchemy's own driver exceptions carry asyncpg's as their cause
-    return storage_error(cause) if isinstance(cause, Exception) else None
+    return None
 
 
 @contextmanager

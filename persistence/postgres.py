@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self
 
 import asyncpg
@@ -77,12 +77,12 @@ class Postgres:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        async with self._reading.begin() as connection:
+        async with _transaction(self._reading) as connection:
             yield connection
 
     @asynccontextmanager
     async def log_read(self) -> AsyncIterator[AsyncConnection]:
-        async with self._log_reading.begin() as connection:
+        async with _transaction(self._log_reading) as connection:
             yield connection
 
     @asynccontextmanager
@@ -109,7 +109,7 @@ class Postgres:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        async with self._engine.begin() as connection:
+        async with _transaction(self._engine) as connection:
             yield connection
 
 
@@ -153,6 +153,15 @@ def _engine(url: URL, size: int) -> AsyncEngine:
     return create_async_engine(
         url, pool_size=size, max_overflow=0, pool_timeout=POOL_WAIT_SECONDS, connect_args=arguments
     )
+
+
+@asynccontextmanager
+async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async with AsyncExitStack() as stack:
+        with storage_errors(connecting=True):  # here an OSError is the network's; in the block it need not be
+            connection = await stack.enter_async_context(engine.connect())
+        await stack.enter_async_context(connection.begin())
+        yield connection
 
 
 def _snapshots(engine: AsyncEngine) -> AsyncEngine:

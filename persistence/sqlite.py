@@ -79,16 +79,15 @@ class Sqlite:
         ``read_only`` takes no lock and cannot write: it may stand beside a running server.
         """
         if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-            raise StorageRefused(
-                "An SQLite database must be a plain file: sqlite+aiosqlite:///path/to/file.db"
-            )
+            raise StorageRefused("An SQLite database must be a plain file: sqlite+aiosqlite:///path/to/file.db")
         path = Path(url.database)
         self = cls(url, path)
         if read_only:
             if not os.path.exists(path):  # noqa: ASYNC240 - once, at the start
                 raise StorageRefused(f"There is no database at {path}.")
             return self
-        self._take_lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock_file = _lock(path, os.O_RDWR | os.O_CREAT)
         try:
             self._write_engine = _engine(url, _WRITER, begin="BEGIN IMMEDIATE", size=1, creator=self._connect)
             async with self._write_engine.connect() as connection:
@@ -111,6 +110,16 @@ class Sqlite:
             if self._lock_file is not None:
                 os.close(self._lock_file)  # the lock goes with it; the file stays, removing it would race
                 self._lock_file = None
+
+    def locked_by(self) -> str | None:
+        """The sentence about another process that has this database for writing, or None."""
+        try:
+            os.close(_lock(self.path, os.O_RDWR))
+        except FileNotFoundError:
+            return None
+        except StorageLocked as error:
+            return str(error)
+        return None
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -157,22 +166,23 @@ class Sqlite:
         self._writer = writer
         return writer
 
-    def _take_lock(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = self.path.with_name(self.path.name + ".lock")
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
-            os.close(descriptor)
-            raise StorageLocked(
-                f"{self.path} is in use by process {holder} (lock file {lock}): stop it first, "
-                "or use Postgres to run several processes."
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._lock_file = descriptor
+
+def _lock(path: Path, flags: int) -> int:
+    """Take the lock that keeps a second process away; it lasts until the descriptor is closed."""
+    lock = path.with_name(path.name + ".lock")
+    descriptor = os.open(lock, flags | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise StorageLocked(
+            f"{path} is in use by process {holder} (lock file {lock}): stop that first, "
+            "or use Postgres to run several processes."
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
 
 
 def _engine(url: URL, pragmas: tuple[str, ...], *, begin: str, size: int, creator: Any = None) -> AsyncEngine:
