@@ -91,6 +91,15 @@ class Page:
     async def evaluate(self, script: str) -> Any:
         return await self.call("evaluate", script=script)
 
+    async def compose(self, text: str) -> None:
+        """An input method shows ``text`` at the caret, but the person has not chosen it yet."""
+        place = {"text": text, "selectionStart": len(text), "selectionEnd": len(text)}
+        await self.call("cdp", method="Input.imeSetComposition", parameters=place)
+
+    async def choose(self, text: str) -> None:
+        """The input method puts ``text`` where it was composing."""
+        await self.call("cdp", method="Input.insertText", parameters={"text": text})
+
     async def reload(self) -> None:
         await self.call("reload")
 

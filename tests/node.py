@@ -96,6 +96,8 @@ class NodeDriver:
         """Send one command and return its result; raises ``NodeError`` with the driver's sentence."""
         assert self._process is not None, "the driver is not running"
         assert self._process.stdin is not None
+        if self._reader is None or self._reader.done():
+            raise NodeError(f"{op}: the driver has ended")
         number = next(self._ids)
         future = self._answers[number] = asyncio.get_running_loop().create_future()
         line = json.dumps({"id": number, "op": op, **arguments})

@@ -39,11 +39,14 @@ async def server(running):
     print(running.log_text())
 
 
-async def sign_up(page: Page) -> None:
+async def sign_up(page: Page) -> str:
+    email = f"anna-{next(numbers)}@example.org"
     await page.fill("Anna", label="Name")
-    await page.fill(f"anna-{next(numbers)}@example.org", label="E-mail")
+    await page.fill(email, label="E-mail")
     await page.fill(PASSWORD, css="input[name=password]")
     await page.click(role="button", name="Create an account")
+    await page.appear(label="Title of a new document")
+    return email
 
 
 async def open_document(node, server, **options) -> Page:
@@ -161,6 +164,66 @@ async def test_foreign_line_ends_are_edited_around_and_not_rewritten(server, nod
     await other.wait_text("text", "one\r\ntwo!\r\n")
 
 
+async def test_an_input_method_is_not_disturbed_by_what_others_write(server, node):
+    page = await open_document(node, server)
+    await page.type("ab", **ONE)
+    await page.become("ab", **TWO)
+    document = (await page.evaluate("location.hash")).removeprefix("#/d/")
+    token = await page.evaluate("JSON.parse(sessionStorage.getItem('collab.session')).access")
+    other = await node.connect("hocuspocus", server.collab_url, document, token=token)
+    await other.wait_synced()
+    await page.select(1, 1, **ONE)
+    await page.compose("に")
+    await page.compose("にほ")
+    await other.insert("text", 0, "12")
+    await other.wait_saved()
+    await page.become("12ab", **TWO)
+    assert await page.value(**ONE) == "aにほb"
+    await page.choose("日本")
+    await other.wait_text("text", "12a日本b")
+    await page.become("12a日本b", **ONE)
+    assert await page.caret(**ONE) == (5, 5)
+
+
+async def test_an_emoji_that_comes_in_two_halves_is_sent_whole(server, node):
+    page = await open_document(node, server)
+    await page.type("x", **ONE)
+    await page.evaluate(HALVES)
+    await page.become("x👋", **TWO)
+    await page.become("x👋", **ONE)
+
+
+async def test_a_refused_ticket_is_answered_with_a_new_one(server, node):
+    page = await open_document(node, server)
+    await page.evaluate(TWO_BAD_TICKETS)
+    for nth in PANES:
+        await page.check(role="switch", name="Offline", nth=nth)
+    for nth in PANES:
+        await page.uncheck(role="switch", name="Offline", nth=nth)
+        await page.become("Connecting…", **CONNECTION, nth=nth)
+    for nth in PANES:
+        await page.become("Connected", **CONNECTION, nth=nth)
+    assert await page.evaluate("globalThis.badTickets") == 0
+
+
+async def test_a_viewer_is_told_so_and_a_removed_one_is_shown_out(server, node):
+    page = await open_page(node, server.url)
+    email = await sign_up(page)
+    owner = await server.account("Olga")
+    document = await server.document(owner, "Reading")
+    member = {"email": email, "role": "viewer"}
+    viewer = await server.api("POST", f"/documents/{document}/members", owner, json=member)
+    await page.evaluate(f"location.hash = '#/d/{document}'")
+    for nth in PANES:
+        await page.become("Connected", **CONNECTION, nth=nth)
+        await page.become("You may read this document but not change it.", css=".sentence", nth=nth)
+    assert await page.evaluate("document.querySelectorAll('textarea[readonly]').length") == 2
+    await server.api("DELETE", f"/documents/{document}/members/{viewer['account_id']}", owner)
+    for nth in PANES:
+        await page.become("Not connected", **CONNECTION, nth=nth)
+        await page.become("You no longer have access to this document.", css=".sentence", nth=nth)
+
+
 async def test_a_session_that_ended_elsewhere_leads_back_to_signing_in(server, node):
     page = await open_document(node, server)
     token = await page.evaluate("JSON.parse(sessionStorage.getItem('collab.session')).access")
@@ -187,6 +250,25 @@ async def test_the_page_fits_a_narrow_phone_and_can_be_read_in_both_schemes(serv
     assert await page.evaluate("document.documentElement.scrollWidth") <= 360
     assert await page.evaluate(CONTRAST) == []
 
+
+HALVES = """(async () => {
+  const area = document.querySelector('textarea')
+  for (const half of ['\\ud83d', '\\udc4b']) {
+    area.setRangeText(half, area.value.length, area.value.length, 'end')
+    area.dispatchEvent(new InputEvent('input', { bubbles: true }))
+    await new Promise(resolve => setTimeout(resolve, 50))
+  }
+})()"""
+
+TWO_BAD_TICKETS = """(() => {
+  globalThis.badTickets = 2
+  const { session } = document.querySelector('collab-app')
+  const good = session.ticket.bind(session)
+  session.ticket = async id => {
+    const ticket = await good(id)
+    return globalThis.badTickets > 0 && globalThis.badTickets-- ? ticket.slice(0, -4) + 'AAAA' : ticket
+  }
+})()"""
 
 CONTRAST = """(() => {
   // WCAG 2.2, 1.4.3: every text against what lies behind it, at least 4.5 to 1.

@@ -16,6 +16,14 @@ async def test_two_y_websocket_clients_meet_on_the_published_server(node, family
         assert any(not local for local, _ in await anna.update_log())
 
 
+async def test_y_sweet_clients_sync_with_a_server_that_ignores_their_own_messages(node):
+    async with peer_server("y-websocket-server") as port:
+        anna = await node.connect("y-sweet", f"ws://127.0.0.1:{port}", "doc", token="any")
+        boris = await node.connect("y-sweet", f"ws://127.0.0.1:{port}", "doc", token="any", clientId=77)
+        await they_write_together_and_see_each_other(anna, boris)
+        assert not (await anna.state())["saved"]
+
+
 @pytest.mark.parametrize("family", HOCUSPOCUS)
 async def test_two_hocuspocus_clients_meet_on_the_published_server(node, family):
     async with peer_server("hocuspocus") as port:

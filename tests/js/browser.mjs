@@ -72,6 +72,12 @@ export const browserOps = {
     return ACTIONS[action](locate(command), command)
   },
   'browser-evaluate': command => pageOf(command).page.evaluate(command.script),
+  // The browser's own protocol, for what a test cannot do through the page: input methods, lost networks.
+  'browser-cdp': async command => {
+    const { page, context } = pageOf(command)
+    const session = await context.newCDPSession(page)
+    return session.send(command.method, command.parameters)
+  },
   'browser-reload': async command => { await pageOf(command).page.reload() },
   'browser-complaints': command => pageOf(command).complaints,
   'browser-picture': async command => writeFileSync(command.file, await pageOf(command).page.screenshot({ fullPage: true })),
