@@ -20,7 +20,7 @@ from collab_server.services.access import AccessService
 from collab_server.settings import Settings
 from collab_server.transport.origins import OriginRules
 from collab_server.transport.problems import ProblemResponse, close_for
-from schemas.errors import CollabError, OriginRefused, Restarting
+from schemas.errors import CollabError, NotFound, OriginRefused, Restarting
 from schemas.ids import new_id
 
 BEARER_SUBPROTOCOL = "collab.bearer"
@@ -84,6 +84,15 @@ class HocuspocusEndpoint(SocketEndpoint):
         await HocuspocusConnection(socket, hub, access, self._settings).run()
 
 
+class NoEndpoint:
+    """Sockets are not served here: a real 404, where an early close would say 403."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await ProblemResponse(NotFound("No WebSocket is served here: see /ws/{document} and /collab."))(
+            scope, receive, send
+        )
+
+
 def _credential(query: dict[str, list[str]], subprotocols: list[str]) -> str:
     for name in ("ticket", "token"):
         if query.get(name):
@@ -98,4 +107,5 @@ def socket_routes(settings: Settings, rules: OriginRules) -> list[BaseRoute]:
         WebSocketRoute("/ws/{document_id}", YWebSocketEndpoint(settings, rules), name="y-websocket"),
         WebSocketRoute("/collab", HocuspocusEndpoint(settings, rules), name="hocuspocus"),
         WebSocketRoute("/collab/", HocuspocusEndpoint(settings, rules), name="hocuspocus-slash"),
+        WebSocketRoute("/{anything:path}", NoEndpoint(), name="no-socket"),
     ]
