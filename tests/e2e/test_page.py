@@ -188,7 +188,7 @@ async def test_an_input_method_is_not_disturbed_by_what_others_write(server, nod
 async def test_an_emoji_that_comes_in_two_halves_is_sent_whole(server, node):
     page = await open_document(node, server)
     await page.type("x", **ONE)
-    await page.evaluate(HALVES)
+    assert await page.evaluate(HALVES) == ["x👋"]
     await page.become("x👋", **TWO)
     await page.become("x👋", **ONE)
 
@@ -253,11 +253,15 @@ async def test_the_page_fits_a_narrow_phone_and_can_be_read_in_both_schemes(serv
 
 HALVES = """(async () => {
   const area = document.querySelector('textarea')
+  const text = document.querySelector('editor-pane').doc.getText('text')
+  const seen = []
+  text.observe(() => seen.push(text.toString()))
   for (const half of ['\\ud83d', '\\udc4b']) {
     area.setRangeText(half, area.value.length, area.value.length, 'end')
     area.dispatchEvent(new InputEvent('input', { bubbles: true }))
     await new Promise(resolve => setTimeout(resolve, 50))
   }
+  return seen
 })()"""
 
 TWO_BAD_TICKETS = """(() => {
