@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, overload
 
-from sqlalchemy import Table, literal_column
+from sqlalchemy import Result, Table, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,5 +27,5 @@ async def insert_if_absent(connection: AsyncConnection, table: Table, values: Ma
     """
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(table).values(**values).on_conflict_do_nothing()
-    result = await connection.execute(statement.returning(literal_column("1")))
+    result: Result[Any] = await connection.execute(statement.returning(literal_column("1")))
     return result.first() is not None

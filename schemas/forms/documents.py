@@ -15,9 +15,7 @@ ChosenId = Annotated[str, StringConstraints(max_length=128, pattern=DOCUMENT_ID_
 
 
 class NewDocument(Form):
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"title": "Meeting notes", "kind": "document"}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Meeting notes", "kind": "document"}]})
 
     id: ChosenId | None = Field(
         None, description="Chosen by the client, for documents made offline or brought from another server."
@@ -45,15 +43,11 @@ class DocumentView(View):
 
 class DocumentPage(View):
     items: list[DocumentView]
-    next_cursor: str | None = Field(
-        description="Pass it as `cursor` for the next page; null on the last one."
-    )
+    next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null on the last one.")
 
 
 class NewMember(Form):
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"email": "boris@example.com", "role": "editor"}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"email": "boris@example.com", "role": "editor"}]})
 
     email: Email
     role: Role
@@ -78,8 +72,6 @@ class MemberList(View):
 
 
 class TicketView(View):
-    ticket: str = Field(
-        description="Opens one socket to this document, once: pass it as `?ticket=`.", repr=False
-    )
+    ticket: str = Field(description="Opens one socket to this document, once: pass it as `?ticket=`.", repr=False)
     ws_url: str = Field(description="Where, without the ticket.")
     expires_in: int = Field(description="Seconds.")

@@ -34,6 +34,12 @@ class TestRegistering:
         assert (again.status_code, slug(again)) == (409, "email-taken")
         assert (await world.ask("POST", "/auth/login", LOGIN | {"email": "ANNA@example.com"})).status_code == 200
 
+    async def test_an_address_has_one_spelling(self, small_world: World):
+        form = REGISTER | {"email": "anna@BÜCHER.test"}
+        assert (await small_world.ask("POST", "/auth/register", form)).status_code == 201
+        other = LOGIN | {"email": "Anna@xn--bcher-kva.test"}
+        assert (await small_world.ask("POST", "/auth/login", other)).status_code == 200
+
     async def test_of_ten_at_once_with_one_address_one_gets_it(self, world: World):
         asked = [world.ask("POST", "/auth/register", REGISTER) for _ in range(10)]
         statuses = sorted(answer.status_code for answer in await asyncio.gather(*asked))

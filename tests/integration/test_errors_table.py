@@ -96,7 +96,14 @@ class TestAddresses:
     async def test_a_wrong_method_names_the_right_ones(self, small_world: World):
         answer = await small_world.client.put("/api/v1/auth/me")
         assert (answer.status_code, slug(answer)) == (405, "method-not-allowed")
-        assert "GET" in answer.headers["allow"]
+        assert answer.headers["allow"] == "GET"
+        for path, allowed in (
+            ("/documents", "GET, POST"),
+            ("/documents/d", "DELETE, GET, PATCH"),
+            ("/documents/d/members", "GET, POST"),
+            ("/documents/d/members/a", "DELETE, PUT"),
+        ):
+            assert (await small_world.ask("OPTIONS", path)).headers["allow"] == allowed
         for method in ("TRACE", "BREW"):
             assert (await small_world.client.request(method, "/healthz")).status_code == 405
 

@@ -3,16 +3,19 @@
 import functools
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from collab_server import __version__
+from collab_server.transport.problems import MethodNotAllowed, ProblemResponse
 from collab_server.transport.rest import auth, docs_page, documents, server
 from collab_server.transport.rest.openapi import describe
-from collab_server.transport.translation import HANDLERS, on_collab_error
+from collab_server.transport.translation import HANDLERS, on_collab_error, request_id_of
 
 PREFIX = "/api/v1"
+ROUTERS = (auth.router, documents.router, server.router)
 
 
 def create_api() -> FastAPI:
@@ -30,9 +33,24 @@ def create_api() -> FastAPI:
     for kind, handler in HANDLERS.items():
         api.add_exception_handler(kind, handler)
     api.add_exception_handler(Exception, on_collab_error)
-    for router in (auth.router, documents.router, server.router):
+    api.add_exception_handler(405, _on_wrong_method)
+    for router in ROUTERS:
         api.include_router(router)
     return api
+
+
+async def _on_wrong_method(request: Request, error: Exception) -> Response:
+    """Names all methods of the address (RFC 9110 15.5.6): the router names only those of its first route."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    allowed = {
+        method
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.path_regex.match(path)
+        for method in route.methods or ()
+    }
+    headers = {"Allow": ", ".join(sorted(allowed))}
+    return ProblemResponse(MethodNotAllowed(), request_id_of(request), headers)
 
 
 def description_routes(api: FastAPI) -> list[BaseRoute]:
