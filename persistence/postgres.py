@@ -29,6 +29,7 @@ _SESSION = {
     "jit": "off",  # no statement here is long enough to earn its compilation
     "timezone": "UTC",
 }
+_SESSION_ENDED = ("08", "57P")  # connection exceptions; shut down, crashed
 _MUST_BE_ON = {
     "fsync": "a crash of the machine would lose what was acknowledged",
     "full_page_writes": "a torn page would lose what was acknowledged",
@@ -92,20 +93,23 @@ class Postgres:
             lane = self._lanes.pop() if self._lanes else await Lane.open(self.log_engine)
             try:
                 yield lane
-            except Exception:
-                await self._put_back(lane)
-                raise
-            except BaseException:  # cancelled: a statement may still be running on it
-                lane.broken = True
+            except BaseException as error:
+                # Cancelled or out of touch: a statement may still be running on it.
+                lane.lost = not isinstance(error, asyncpg.PostgresError) or (
+                    str(error.sqlstate).startswith(_SESSION_ENDED)
+                )
                 await self._put_back(lane)
                 raise
             await self._put_back(lane)
 
     async def _put_back(self, lane: "Lane") -> None:
-        if lane.broken or lane.driver.is_closed() or lane.driver.is_in_transaction():
-            await lane.discard()
-        else:
+        lane.lost = lane.lost or lane.driver.is_closed() or lane.driver.is_in_transaction()
+        if not lane.lost:
             self._lanes.append(lane)
+            return
+        await lane.discard()
+        while self._lanes:  # what ended one has most likely ended all
+            await self._lanes.pop().discard()
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -120,7 +124,7 @@ class Lane:
     def __init__(self, connection: AsyncConnection, driver: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._connection = connection
         self.driver = driver
-        self.broken = False
+        self.lost = False  # whether it is of no use any more, and what it did last is unknown
         self._prepared: dict[str, PreparedStatement[asyncpg.Record]] = {}
 
     @classmethod

@@ -22,7 +22,7 @@ from persistence.stored_log import StoredLog, utc_now
 from schemas.errors import DocumentDamaged, DocumentNotFound, StorageUnavailable
 from schemas.records import AccessChanged, Batch, ClaimConflict, Committed, Outcome, Refused
 
-APPEND_SECONDS = 15  # above every timeout of the server: only a dead network gets here
+APPEND_SECONDS = 10  # above the timeouts of the server: only a dead network gets here
 ATTEMPTS = 2  # a second one when the connection was lost
 
 _ONE = """
@@ -133,8 +133,7 @@ class PostgresLog(StoredLog):
                         outcomes = await self._append(lane, rows, again=attempt > 1)
                 return [outcomes[place] for place in range(len(batches))]
             except StorageUnavailable:
-                lost = lane is not None and lane.driver.is_closed()
-                if attempt == ATTEMPTS or not lost:
+                if attempt == ATTEMPTS or lane is None or not lane.lost:
                     raise
                 attempt += 1
 
@@ -192,9 +191,7 @@ class PostgresLog(StoredLog):
     async def _write(self, lane: Lane, seen: _Seen) -> None:
         ids = list(seen.bytes)
         await lane.fetch(_BUMP, ids, [seen.heads[id_] for id_ in ids], [seen.bytes[id_] for id_ in ids])
-        rows = [
-            (row.batch.document_id, seq, row.batch.batch_id, row.data, row.crc32) for seq, row in seen.rows
-        ]
+        rows = [(row.batch.document_id, seq, row.batch.batch_id, row.data, row.crc32) for seq, row in seen.rows]
         await lane.fetch(_INSERT, *_columns(rows, 5), self._now())
         if seen.claims:
             await lane.fetch(_CLAIM, *_columns(seen.claims, 4))

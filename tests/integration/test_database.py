@@ -377,15 +377,48 @@ async def test_an_append_survives_the_loss_of_its_connection(postgresql: Databas
     log = open_update_log(postgresql)
     async with postgresql.write() as connection:
         await connection.execute(a_document())
+        await connection.execute(a_document("b"))
     for seq in range(1, 5):
-        assert await log.append([a_batch()]) == [Committed(seq)]
-        async with postgresql.read() as connection:
-            await connection.execute(
-                text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                )
+        at_once = await asyncio.gather(log.append([a_batch("a")]), log.append([a_batch("b")]))
+        assert at_once == [[Committed(seq)]] * 2
+        await end_other_sessions(postgresql)
+
+
+async def test_an_append_survives_the_end_of_its_session_while_it_waits(postgresql: Database) -> None:
+    log = open_update_log(postgresql)
+    async with postgresql.write() as connection:
+        await connection.execute(a_document())
+    async with postgresql.write() as connection:
+        await connection.execute(documents.update().values(title="held"))
+        task = asyncio.create_task(log.append([a_batch()]))
+        while not await waiting_sessions(postgresql):
+            await asyncio.sleep(0.01)
+        await end_other_sessions(postgresql, "AND wait_event_type = 'Lock'")
+        while not await waiting_sessions(postgresql):  # it tries again, and waits again
+            await asyncio.sleep(0.01)
+    assert await task == [Committed(1)]
+    assert len((await log.load("a")).rows) == 1
+
+
+async def end_other_sessions(database: Database, which: str = "") -> None:
+    async with database.read() as connection:
+        await connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity "
+                f"WHERE datname = current_database() AND pid <> pg_backend_pid() {which}"
             )
+        )
+
+
+async def waiting_sessions(database: Database) -> int:
+    async with database.read() as connection:
+        found = await connection.execute(
+            text(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+        )
+        return int(found.scalar_one())
 
 
 @pytest.mark.parametrize("committed", [True, False], ids=["committed", "not committed"])
