@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-Row = tuple[int, int, int, int, int, int, int, int, int, int]
+Row = tuple[int, int, int, int, int, int, int, int, int, int, int]
 """One struct: client, clock, end clock, content reference, then three ids as (client, clock), -1 for absent:
-origin, right origin, explicit parent. A struct with none of the three hangs in a root type (or is a GC)."""
+origin, right origin, explicit parent; at last, not 0 for an entry of a map. A struct with none of the three
+ids hangs in a root type (or is a GC)."""
 
 GC, DELETED, JSON, BINARY, STRING, EMBED, FORMAT, TYPE, ANY, DOC, SKIP = range(11)
 
@@ -87,7 +88,7 @@ class Keystroke(NamedTuple):
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        return ((*self[:3], STRING, *self[3:], -1, -1),)
+        return ((*self[:3], STRING, *self[3:], -1, -1, 0),)
 
     @property
     def astral(self) -> Mapping[int, tuple[int, ...]]:

@@ -141,7 +141,7 @@ class UpdateReader:
             if ref in (GC, SKIP):
                 length, pos = self._blank(info, pos + 1)
                 if ref == GC:
-                    self._rows.append((client, clock, clock + length, GC, -1, -1, -1, -1, -1, -1))
+                    self._rows.append((client, clock, clock + length, GC, -1, -1, -1, -1, -1, -1, 0))
                 elif index == last:
                     raise Malformed("A section ends with a gap.")
                 else:
@@ -166,6 +166,8 @@ class UpdateReader:
         """One item after its info byte: its length and the position after it."""
         origin_client = origin_clock = right_client = right_clock = parent_client = parent_clock = -1
         if info & 0xC0:
+            if info & 0x60 == 0x60 and not self._own:
+                raise Malformed("An entry of a map has a right neighbour.")  # entries only follow one another
             if info & _HAS_ORIGIN:
                 origin_client, origin_clock, pos = self._id(client, clock, pos)
             if info & _HAS_RIGHT:
@@ -184,6 +186,8 @@ class UpdateReader:
         ref = info & _REF
         if ref == STRING:
             length, pos = self._string(client, clock, pos)
+            if info & _HAS_KEY and not self._own:
+                raise Malformed("Text stands under a map key.")
         else:
             length, pos = self._content(ref, info & _HAS_KEY, pos)
         self._rows.append(
@@ -198,6 +202,7 @@ class UpdateReader:
                 right_clock,
                 parent_client,
                 parent_clock,
+                info & _HAS_KEY,
             )
         )
         return length, pos

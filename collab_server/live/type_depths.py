@@ -116,7 +116,7 @@ class TypeDepths:
 
 
 def _add_row(clients: dict[int, _Levels], row: Row, limit: int | None) -> None:
-    client, clock, end, content, origin, origin_clock, right, right_clock, parent, parent_clock = row
+    client, clock, end, content, origin, origin_clock, right, right_clock, parent, parent_clock, _ = row
     own = clients.get(client)
     if own is None:
         own = clients[client] = _Levels()

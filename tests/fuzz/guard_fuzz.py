@@ -28,8 +28,7 @@ from collab_server.live.guard import (
     inspect_update,
     missing,
 )
-from collab_server.live.surrogates import LowSurrogates
-from collab_server.live.type_depths import TypeDepths
+from collab_server.live.structure import Structure
 from schemas.errors import Malformed
 from tests.fuzz.hostile import HostileSession
 
@@ -50,8 +49,7 @@ def run_session(seed: int, counts: Counter[str]) -> None:
     random = Random(seed)
     doc: Doc = Doc()
     clocks: dict[int, int] = {}
-    depths = TypeDepths(doc.get_update)
-    lows = LowSurrogates()
+    structure = Structure(doc.get_update)
     for update in HostileSession(random, clocks).updates():
         counts["frames"] += 1
         try:
@@ -59,16 +57,15 @@ def run_session(seed: int, counts: Counter[str]) -> None:
             if missing(footprint, clocks):
                 counts["not_ready"] += 1
                 continue
-            depths.admit(footprint)
+            cuts = structure.admit(footprint, clocks)
         except Malformed:
             counts["refused"] += 1
             continue
         counts["accepted"] += 1
         counts["fresh"] += bool(fresh_clients(footprint, clocks))
-        if lows.splits(footprint):
+        if cuts:
             counts["cut"] += 1  # the engine cannot be trusted from here on: such a document is bytes-only
             return
-        lows.feed(footprint)
         try:
             doc.apply_update(update)
             advance(footprint, clocks)

@@ -58,8 +58,8 @@ class HostileSession:
         random = self._random
         honest = random.choice(honest_sessions())
         at = random.randrange(len(honest))
-        if random.random() < 0.5:
-            at = random.randrange(min(8, len(honest)))
+        if random.random() < 0.7:
+            at = random.choice((0, 0, random.randrange(min(8, len(honest)))))
         yield from honest[:at]
         if random.random() < 0.3:
             self._clients = [random.choice((1, 5, 2**32, 2**53 - 1, 200)) for _ in range(3)]
