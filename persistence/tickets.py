@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from persistence.tables import tickets
+
+FORGOTTEN_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,5 +47,9 @@ async def use(connection: AsyncConnection, hashed: bytes, now: datetime) -> Tick
 
 
 async def forget_expired(connection: AsyncConnection, now: datetime) -> None:
-    """Used tickets stay until they would have expired: until then a second use must be recognised as one."""
-    await connection.execute(delete(tickets).where(tickets.c.expires_at <= now))
+    """Used tickets stay until they would have expired: until then a second use must be recognised as one.
+
+    A few at a time, and only rows nobody else is deleting: two such deletes could block each other.
+    """
+    expired = select(tickets.c.hash).where(tickets.c.expires_at <= now).limit(FORGOTTEN_AT_ONCE)
+    await connection.execute(delete(tickets).where(tickets.c.hash.in_(expired.with_for_update(skip_locked=True))))

@@ -56,9 +56,7 @@ class DocumentService:
     clock: Clock
     announcements: Announcements
 
-    async def create(
-        self, account_id: str, *, kind: KindName, title: str, document_id: str | None
-    ) -> Document:
+    async def create(self, account_id: str, *, kind: KindName, title: str, document_id: str | None) -> Document:
         """The creator becomes the owner. Raises ``DocumentExists``: a chosen id that is taken says so even
         when the document is somebody else's, which is the price of ids chosen by clients."""
         document_id = document_id or new_id()
@@ -125,9 +123,7 @@ class DocumentService:
         self._access_changed(account_id, document_id, account.id, role)
         return member
 
-    async def set_role(
-        self, account_id: str, document_id: str, member_id: str, role: Role
-    ) -> tuple[Member, bool]:
+    async def set_role(self, account_id: str, document_id: str, member_id: str, role: Role) -> tuple[Member, bool]:
         """Make somebody a member or change their role; also says whether the asking account may see their
         address. Raises ``AccountNotFound`` and ``LastOwner``. The same role again changes nothing."""
         async with self.database.write() as connection:
@@ -181,8 +177,10 @@ async def _visible(connection: AsyncConnection, account_id: str, document_id: st
 
 
 async def _locked(connection: AsyncConnection, account_id: str, document_id: str) -> Document:
-    """First the lock, then the look: a role read before the lock may be gone by the time we hold it."""
-    if not is_document_id(document_id) or not await documents.lock(connection, document_id):
+    """Look, lock, look again: strangers get no lock on what is not theirs, and a role read before the lock
+    may be gone by the time we hold it."""
+    await _visible(connection, account_id, document_id)
+    if not await documents.lock(connection, document_id):
         raise DocumentNotFound
     return await _visible(connection, account_id, document_id)
 

@@ -33,7 +33,5 @@ class TicketService:
                 raise DocumentNotFound
             require(document.my_role, Action.CONNECT)
             await tickets.forget_expired(connection, now)
-            await tickets.add(
-                connection, digest(secret), ticket, now + timedelta(seconds=self.lifetime_seconds)
-            )
+            await tickets.add(connection, digest(secret), ticket, now + timedelta(seconds=self.lifetime_seconds))
         return secret

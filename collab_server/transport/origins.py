@@ -22,5 +22,4 @@ class OriginRules:
         """
         if origin in self.allowed:
             return True
-        parts = urlsplit(origin) if origin.startswith(("http://", "https://")) else None
-        return parts is not None and host is not None and parts.netloc == host.lower()
+        return host is not None and origin in (f"http://{host.lower()}", f"https://{host.lower()}")

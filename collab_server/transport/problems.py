@@ -26,11 +26,6 @@ class UnsupportedMediaType(CollabError):
     sentence = "The body must be application/json."
 
 
-class NotAcceptable(CollabError):
-    slug = "not-acceptable"
-    sentence = "There is no such representation of this."
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """``status`` for HTTP, ``close`` for a socket. 4400 to 4499 are final for y-websocket clients: they
@@ -74,7 +69,6 @@ TABLE: Mapping[type[CollabError], Row] = {
     errors.Restarting: Row(503, 1012, "Restarting"),
     MethodNotAllowed: Row(405, 4400, "Method not allowed"),
     UnsupportedMediaType: Row(415, 4400, "Unsupported media type"),
-    NotAcceptable: Row(406, 4400, "Not acceptable"),
 }
 
 

@@ -11,7 +11,6 @@ from starlette.types import ExceptionHandler
 
 from collab_server.transport.problems import (
     MethodNotAllowed,
-    NotAcceptable,
     ProblemResponse,
     UnsupportedMediaType,
 )
@@ -33,7 +32,6 @@ _BY_STATUS: Mapping[int, type[CollabError]] = {
     403: Forbidden,
     404: NotFound,
     405: MethodNotAllowed,
-    406: NotAcceptable,
     413: TooLarge,
     415: UnsupportedMediaType,
     422: InvalidForm,

@@ -14,6 +14,7 @@ from collab_server.app import State, create_app
 from collab_server.clock import ManualClock
 from collab_server.services.state import Services
 from collab_server.settings import Settings
+from persistence.tables import documents as documents_table
 
 PASSWORD = "three quiet otters"
 SECRET = "a secret of the tests, forty-odd bytes long"
@@ -98,6 +99,12 @@ async def running(database_url: str, data_dir: Path, **changes: Any) -> AsyncIte
             world = World(client, state["services"], clock, settings)
             world._listen()
             yield world
+
+
+async def acl_version(world: World, document_id: str) -> int:
+    async with world.services.documents.database.read() as connection:
+        query = documents_table.select().where(documents_table.c.id == document_id)
+        return int((await connection.execute(query)).one().acl_version)
 
 
 def slug(response: httpx.Response) -> str:
