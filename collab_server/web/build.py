@@ -2,7 +2,8 @@
 
 Bundles the third-party packages of ``package-lock.json`` into ``static/vendor.js`` (with their licences in
 ``vendor.js.LEGAL.txt``) and copies Swagger UI to ``static/docs/``. Does nothing when all is up to date, and
-needs the network only when the lock file has changed. Tests install their own packages with ``install``.
+needs the network only when the lock file has changed. Folders named as arguments get their packages installed
+too: ``python -m collab_server.web.build tests/js tests/bench/peers``; the tests do so by themselves when needed.
 """
 
 import fcntl
@@ -12,7 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -167,9 +168,11 @@ def _lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def main() -> int:
+def main(folders: Sequence[str] = ()) -> int:
     try:
         build()
+        for folder in folders:
+            install(Path(folder))
     except BuildError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -177,4 +180,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -2,6 +2,7 @@
 import { Y } from '../vendor.js'
 import { asShown, difference, isWhole, realIndex, shift, shownIndex } from './diff.js'
 
+const FRAME_MS = 16 // others' changes are shown together: a long text takes its time to be laid out
 const EMBED = '\ufffc' // what is not text still takes one place
 
 const read = text => text.toDelta().map(({ insert }) => typeof insert === 'string' ? insert : EMBED).join('')
@@ -9,7 +10,8 @@ const read = text => text.toDelta().map(({ insert }) => typeof insert === 'strin
 export class TextBinding {
   #real = '' // the text when both last agreed; the textarea shows it with its own line ends
   #composing = false
-  #waiting = [] // what others wrote while an input method composes: touching the textarea would break it off
+  #waiting = [] // deltas of others that are in the text but not yet in the textarea
+  #timer = null
 
   constructor (text, area) {
     this.text = text
@@ -21,6 +23,7 @@ export class TextBinding {
   }
 
   destroy () {
+    clearTimeout(this.#timer)
     this.text.unobserve(this.#onText)
     this.undo.destroy()
     for (const [name, listen] of this.#listeners) this.area.removeEventListener(name, listen)
@@ -28,8 +31,16 @@ export class TextBinding {
 
   #onText = ({ delta }, { origin }) => {
     if (origin === this) return
-    if (this.#composing) this.#waiting.push(delta)
-    else this.#show(...this.#carets().map(caret => shift(caret, delta)))
+    this.#waiting.push(delta)
+    this.#timer ??= setTimeout(this.#follow, FRAME_MS)
+  }
+
+  #follow = () => {
+    this.#timer = null
+    if (this.#composing || this.#waiting.length === 0) return // to touch the textarea would break off the input method
+    const waiting = this.#waiting
+    this.#waiting = []
+    this.#show(...this.#carets().map(caret => waiting.reduce(shift, caret)))
   }
 
   #onInput = () => {

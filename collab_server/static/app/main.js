@@ -101,7 +101,7 @@ class CollabApp extends LitElement {
         ${this.documents.length === 0
           ? html`<p>${t('noDocuments')}</p>`
           : html`<ul class="documents">${this.documents.map(({ id, title, updated_at: at }) => html`
-              <li><a href="#/d/${encodeURIComponent(id)}">${title}</a><time datetime=${at}>${new Date(at).toLocaleString(language)}</time></li>`)}</ul>`}
+              <li><a href="#/d/${encodeURIComponent(id)}">${title}</a><time datetime=${at}>${new Date(at).toLocaleString(language, { dateStyle: 'medium', timeStyle: 'short' })}</time></li>`)}</ul>`}
         ${this.next ? html`<button class="plain" @click=${() => this.#try(() => this.#list(this.next))}>${t('more')}</button>` : nothing}
       </section>`
   }
