@@ -101,7 +101,7 @@ def _route_standard_library(handler: logging.Handler, level: str) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
-        logger.propagate = True
+        logger.propagate = name != "uvicorn.access"  # our middleware tells of requests, without their queries
     # Below these levels they tell about themselves: every statement, every frame.
     for name in ("aiosqlite", "asyncio", "sqlalchemy", "alembic", "websockets", "multipart", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(max(logging.getLevelName(level), logging.WARNING))

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -160,6 +161,34 @@ def test_serve_says_where_migrates_answers_and_goes_when_asked(tmp_path: Path) -
     assert (tmp_path / "data" / "collab.db").exists()
 
 
+def test_two_processes_serve_one_address(tmp_path: Path, empty_postgres_url: str, redis_url: str) -> None:
+    environment = os.environ | {"COLLAB_DATABASE_URL": empty_postgres_url, "COLLAB_REDIS_URL": redis_url}
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "collab_server", "serve", "--port", "0", "--workers", "2"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        where = re.fullmatch(r"Serving on (http://\S+) with 2 processes\n", process.stdout.readline())
+        assert where is not None
+        deadline = time.monotonic() + 60
+        while (tmp_path / "log").read_text().count("Application startup complete") < 2:
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+        for _ in range(10):
+            assert httpx.get(where[1] + "/readyz", trust_env=False).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.terminate()
+        process.communicate()
+
+
 # migrate
 
 
@@ -192,7 +221,7 @@ def test_a_created_user_is_an_account_and_staff_when_asked(run: Run, sqlite_url:
 
 @pytest.mark.parametrize(
     "email, password, said",
-    [("anna", PASSWORD, "not a valid email"), ("anna@example.com", "short", "at least 12 characters")],
+    [("anna", PASSWORD, "must have an @-sign"), ("anna@example.com", "short", "at least 12 characters")],
 )
 def test_a_user_that_cannot_be_is_refused_with_a_sentence(
     run: Run, sqlite_url: str, email: str, password: str, said: str

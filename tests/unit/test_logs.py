@@ -122,6 +122,13 @@ def test_nobody_can_forge_a_line_or_move_the_cursor(lines: io.StringIO, log_form
         assert events(lines)[0]["name"].startswith(r"a\nb\r\x1b[2J")
 
 
+def test_uvicorn_does_not_tell_of_requests_a_second_time(lines: io.StringIO) -> None:
+    configure(lines, log_format="json")
+    logging.getLogger("uvicorn.access").info("GET / 200")
+    assert not logging.getLogger("uvicorn.access").hasHandlers()
+    assert events(lines) == []
+
+
 def test_quiet_events_are_dropped_by_level(lines: io.StringIO) -> None:
     configure(lines, log_format="json", log_level="warning")
     structlog.get_logger().info("quiet")
