@@ -2,18 +2,11 @@
 
 import pytest
 
-from tests.node import HOCUSPOCUS, Y_WEBSOCKET, NodeClient, NodeDriver, same_content
-from tests.server import Account, Server
+from tests.e2e.joining import join
+from tests.node import HOCUSPOCUS, Y_WEBSOCKET, NodeDriver, same_content
+from tests.server import Server
 
 FAMILIES = (*Y_WEBSOCKET, *HOCUSPOCUS)
-
-
-async def join(node: NodeDriver, server: Server, who: Account, document: str, family: str, **more) -> NodeClient:
-    """A client with the account's access token, as an application would configure it."""
-    if family in Y_WEBSOCKET:
-        params = {"token": who.token, **more.pop("params", {})}
-        return await node.connect(family, server.ws_url, document, params=params, **more)
-    return await node.connect(family, server.collab_url, document, token=who.token, **more)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
