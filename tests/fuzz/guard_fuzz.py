@@ -42,13 +42,14 @@ class Finding(Exception):
     """Something the guard let through and should not have."""
 
 
-def run_session(seed: int, counts: Counter[str]) -> None:
-    """One document, some dozens of updates. Raises ``Finding``."""
+def run_session(seed: int, counts: Counter[str]) -> dict[str, object]:
+    """One document, some dozens of updates: what was accepted and what became of it. Raises ``Finding``."""
     from pycrdt import Doc
 
     random = Random(seed)
     doc: Doc = Doc()
     clocks: dict[int, int] = {}
+    accepted: list[str] = []
     structure = Structure(doc.get_update)
     for update in HostileSession(random, clocks).updates():
         counts["frames"] += 1
@@ -65,15 +66,17 @@ def run_session(seed: int, counts: Counter[str]) -> None:
         counts["fresh"] += bool(fresh_clients(footprint, clocks))
         if cuts:
             counts["cut"] += 1  # the engine cannot be trusted from here on: such a document is bytes-only
-            return
+            break
         try:
             doc.apply_update(update)
+            accepted.append(update.hex())
             advance(footprint, clocks)
             _check(doc.get_state(), doc.get_update(), clocks, update)
         except Finding:
             raise
         except BaseException as error:
             raise Finding(f"{type(error).__name__}: {error} on {update.hex()}") from None
+    return {"seed": seed, "updates": accepted, "state": doc.get_update().hex()}
 
 
 def _check(state_vector: bytes, state: bytes, clocks: dict[int, int], update: bytes) -> None:
@@ -153,6 +156,10 @@ def _run_child(seed: int, report: Path, totals: Counter[str], out: Path | None) 
 def main() -> None:
     if sys.argv[1] == "--child":
         child(int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+        return
+    if sys.argv[1] == "--record":  # one JSON per session, for the comparison with yjs
+        for seed in range(int(sys.argv[2]), int(sys.argv[2]) + int(sys.argv[3])):
+            print(json.dumps(run_session(seed, Counter())))
         return
     seconds = float(sys.argv[1])
     first = int(sys.argv[2]) if len(sys.argv) > 2 else int.from_bytes(os.urandom(4)) * 1000
