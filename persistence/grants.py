@@ -44,9 +44,7 @@ class Standing:
         return not ended and now < min(self.idle_expires_at, self.absolute_expires_at)
 
 
-async def add(
-    connection: AsyncConnection, document_id: str, account_id: str, role: Role, now: datetime
-) -> bool:
+async def add(connection: AsyncConnection, document_id: str, account_id: str, role: Role, now: datetime) -> bool:
     """False when the account is a member already."""
     return await insert_if_absent(
         connection,

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from collab_server.transport.problems import TABLE, Row, close_for, problem_for, row_of
@@ -81,11 +79,3 @@ def test_a_new_class_is_treated_as_its_parent_until_it_has_a_row():
         slug = "novel"
 
     assert row_of(Novel) == TABLE[errors.ReadOnly] == Row(403, 4403, "Read only")
-
-
-def test_the_page_about_errors_is_the_table():
-    page = (Path(__file__).parents[2] / "docs" / "errors.md").read_text()
-    documented = [line for line in page.splitlines() if line.startswith("| `")]
-    assert documented == [
-        f"| `{kind.slug}` | {row.status} | {row.close} | {kind.sentence} |" for kind, row in TABLE.items()
-    ]
