@@ -11,6 +11,7 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from persistence.faults import StorageRefused, storage_errors
+from schemas.errors import StorageUnavailable
 
 LOCK_TIMEOUT_MS = 2_000
 STATEMENT_TIMEOUT_MS = 5_000
@@ -47,6 +48,7 @@ class Postgres:
         self.log_engine = _engine(url, LOG_CONNECTIONS)
         self._reading = _snapshots(self._engine)
         self._log_reading = _snapshots(self.log_engine)
+        self._closed = False  # a disposed engine would connect again
         self._lanes: list[Lane] = []
         self._lane_free = asyncio.Semaphore(APPEND_LANES)
 
@@ -71,6 +73,7 @@ class Postgres:
 
     async def close(self) -> None:
         """Idempotent."""
+        self._closed = True
         while self._lanes:
             await self._lanes.pop().close()
         await self._engine.dispose()
@@ -78,11 +81,13 @@ class Postgres:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
+        self._must_be_open()
         async with _transaction(self._reading) as connection:
             yield connection
 
     @asynccontextmanager
     async def log_read(self) -> AsyncIterator[AsyncConnection]:
+        self._must_be_open()
         async with _transaction(self._log_reading) as connection:
             yield connection
 
@@ -90,6 +95,7 @@ class Postgres:
     async def lane(self) -> AsyncIterator["Lane"]:
         """A connection for one append. It is thrown away when the block leaves it broken or half used."""
         async with self._lane_free:
+            self._must_be_open()
             lane = self._lanes.pop() if self._lanes else await Lane.open(self.log_engine)
             try:
                 yield lane
@@ -102,6 +108,10 @@ class Postgres:
                 raise
             await self._put_back(lane)
 
+    def _must_be_open(self) -> None:
+        if self._closed:
+            raise StorageUnavailable("The database is closed.")
+
     async def _put_back(self, lane: "Lane") -> None:
         lane.lost = lane.lost or lane.driver.is_closed() or lane.driver.is_in_transaction()
         if not lane.lost:
@@ -113,6 +123,7 @@ class Postgres:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
+        self._must_be_open()
         async with _transaction(self._engine) as connection:
             yield connection
 

@@ -21,6 +21,7 @@ from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from persistence.faults import StorageLocked, StorageRefused
+from schemas.errors import StorageUnavailable
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Sqlite:
     def __init__(self, url: URL, path: Path) -> None:
         self.url = url
         self.path = path
+        self._closed = False  # a disposed engine would connect again
         self._lock_file: int | None = None
         self._writing = asyncio.Lock()
         self._owner: asyncio.Task[Any] | None = None
@@ -102,6 +104,7 @@ class Sqlite:
 
     async def close(self) -> None:
         """Idempotent. Waits for what is being written."""
+        self._closed = True
         async with self._writing:
             await self._read_engine.dispose()
             if self._write_engine is not None:
@@ -123,6 +126,8 @@ class Sqlite:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
+        if self._closed:
+            raise StorageUnavailable("The database is closed.")
         async with self._read_engine.begin() as connection:
             yield connection
 
@@ -149,7 +154,7 @@ class Sqlite:
             raise RuntimeError("a write transaction is open in this task already: it would wait for itself")
         async with self._writing:
             if self._write_engine is None:
-                raise StorageRefused(f"{self.path} is not open for writing.")
+                raise StorageUnavailable(f"{self.path} is not open for writing.")
             self._owner = task
             try:
                 yield self._write_engine

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from persistence import payload
 from persistence.database import Database
@@ -40,12 +40,12 @@ class SqliteLog(StoredLog):
     async def append(self, batches: Sequence[Batch]) -> list[Outcome]:
         if not batches:
             return []
-        created_at = self._now().replace(tzinfo=None).isoformat(" ", "microseconds")  # as tables.Timestamp
+        created_at = (
+            self._now().astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+        )  # as tables.Timestamp
         packed = [payload.pack_entries(batch.entries) for batch in batches]
         with storage_errors():
-            return await self._backend.run(
-                lambda connection: _append(connection, batches, packed, created_at)
-            )
+            return await self._backend.run(lambda connection: _append(connection, batches, packed, created_at))
 
 
 def _append(
@@ -67,9 +67,7 @@ def _append(
     return outcomes
 
 
-def _append_one(
-    execute: Callable[..., sqlite3.Cursor], batch: Batch, data: bytes, created_at: str
-) -> Outcome:
+def _append_one(execute: Callable[..., sqlite3.Cursor], batch: Batch, data: bytes, created_at: str) -> Outcome:
     document_id = batch.document_id
     conflict = _foreign(execute, document_id, batch.claims) if batch.claims else None
     if conflict:

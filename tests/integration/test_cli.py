@@ -19,8 +19,9 @@ import httpx
 import pytest
 import structlog
 from sqlalchemy import insert, select, text
+from typer.testing import CliRunner
 
-from collab_server.__main__ import main
+from collab_server.__main__ import cli, main
 from persistence import migrate
 from persistence.database import Database
 from persistence.tables import accounts, documents
@@ -217,6 +218,16 @@ def test_a_created_user_is_an_account_and_staff_when_asked(run: Run, sqlite_url:
     assert account["id"] in done.out
     assert (account["email"], account["name"], account["is_staff"]) == ("anna@example.com", "Anna", True)
     assert PASSWORD not in account["password_hash"]
+
+
+def test_what_is_not_given_is_asked_for_and_the_password_is_not_shown(run: Run, sqlite_url: str) -> None:
+    answers = ("anna@example.com", "Anna", PASSWORD, PASSWORD)
+    done = CliRunner().invoke(
+        cli, ["user", "create"], input="\n".join(answers) + "\n", env={"COLLAB_DATABASE_URL": sqlite_url}
+    )
+    assert done.exit_code == 0, done.output
+    assert "Created account" in done.output
+    assert PASSWORD not in done.output
 
 
 @pytest.mark.parametrize(
