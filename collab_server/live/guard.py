@@ -20,7 +20,7 @@ from collab_server.live.guard_footprint import (
     fresh_clients,
     missing,
 )
-from collab_server.live.guard_reader import GuardLimits, UpdateReader
+from collab_server.live.guard_reader import SAME_NEIGHBOUR, GuardLimits, UpdateReader
 from collab_server.live.lib0 import read_var_uint
 from schemas.errors import Malformed
 
@@ -90,6 +90,8 @@ def inspect_update(update: bytes, limits: GuardLimits = DEFAULT_LIMITS) -> Footp
     origin_clock = _clock(origin_at)
     if origin_clock >= start and origin == client:
         raise Malformed(_FORWARD)
+    if origin_clock == last_clock and origin == last:
+        raise Malformed(SAME_NEIGHBOUR)
     return _tuple(Keystroke, (client, start, start + length, origin, origin_clock, last, last_clock))
 
 

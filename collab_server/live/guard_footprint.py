@@ -132,16 +132,22 @@ class Erasure(NamedTuple):
 
 
 def missing(footprint: Footprint, state_vector: Mapping[int, int]) -> Mapping[int, int]:
-    """What the document does not know yet: client id -> the clock it has to reach first. Empty: go on.
+    """What stands between the update and the document: client id -> the clock to start from again.
 
-    An update for which this is not empty must not be applied: the engine would keep it pending, lose it in
-    its next encoded state, and let it appear later inside of somebody else's transaction.
+    Empty: go on. Otherwise the update must not be applied; answer with our own sync step 1, and the client
+    sends what we lack, cut at our state vector. Two reasons:
+
+    * It builds on something unknown. The engine would keep it pending, lose it in its next encoded state, and
+      let it appear later inside of somebody else's transaction.
+    * One of its structs begins before what is known and ends after it. If the known half is something else
+      here (a GC, another text, half of a surrogate pair), yjs throws and yrs puts the rest elsewhere.
     """
     if type(footprint) is Keystroke:
-        client, start, _, origin_client, origin_clock, right_client, right_clock = footprint
+        client, start, end, origin_client, origin_clock, right_client, right_clock = footprint
         known = state_vector.get
+        reached = known(client, 0)
         if (
-            start <= known(client, 0)
+            (start == reached or end <= reached)
             and (origin_client == client or origin_client < 0 or origin_clock < known(origin_client, 0))
             and (right_client == client or right_client < 0 or right_clock < known(right_client, 0))
         ):
@@ -152,10 +158,10 @@ def missing(footprint: Footprint, state_vector: Mapping[int, int]) -> Mapping[in
             return NOTHING
     needs = footprint.needs
     lacking = {client: clock for client, clock in needs.items() if clock > state_vector.get(client, 0)}
-    for client, lows in footprint.astral.items():
+    for client, (start, end) in footprint.writes.items():
         reached = state_vector.get(client, 0)
-        if reached in lows:  # half of a pair is known: the engine would drop the other half and all after it
-            lacking[client] = reached + 1
+        if start < reached < end and any(r[0] == client and r[1] < reached < r[2] for r in footprint.rows):
+            lacking[client] = reached
     return lacking
 
 

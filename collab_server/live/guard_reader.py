@@ -35,6 +35,8 @@ from schemas.errors import Malformed
 
 _HAS_ORIGIN, _HAS_RIGHT, _HAS_KEY, _REF = 0x80, 0x40, 0x20, 0x1F
 
+SAME_NEIGHBOUR = "A struct has the same neighbour on both sides."  # yjs and yrs put it into different places
+
 Crossing = tuple[int, int, int]
 """A struct at this clock stands on (client, clock) of another client."""
 
@@ -172,6 +174,8 @@ class UpdateReader:
                 origin_client, origin_clock, pos = self._id(client, clock, pos)
             if info & _HAS_RIGHT:
                 right_client, right_clock, pos = self._id(client, clock, pos)
+                if right_client == origin_client and right_clock == origin_clock:
+                    raise Malformed(SAME_NEIGHBOUR)
         else:
             named = self._buf[pos]
             if named == 1:

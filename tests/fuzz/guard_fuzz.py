@@ -30,7 +30,7 @@ from collab_server.live.guard import (
 )
 from collab_server.live.structure import Structure
 from schemas.errors import Malformed
-from tests.fuzz.hostile import HostileSession
+from tests.fuzz.hostile import HostileSession, honest_updates
 
 SESSIONS_PER_CHILD = 2_000
 MEMORY_BYTES = 3 << 30
@@ -50,6 +50,8 @@ def run_session(seed: int, counts: Counter[str]) -> dict[str, object]:
     doc: Doc = Doc()
     clocks: dict[int, int] = {}
     accepted: list[str] = []
+    unordered = False  # a hostile struct has two neighbours, and nobody knows which is the left one
+    honest = honest_updates()
     structure = Structure(doc.get_update)
     for update in HostileSession(random, clocks).updates():
         counts["frames"] += 1
@@ -70,13 +72,14 @@ def run_session(seed: int, counts: Counter[str]) -> dict[str, object]:
         try:
             doc.apply_update(update)
             accepted.append(update.hex())
+            unordered = unordered or any(row[4] >= 0 <= row[6] for row in footprint.rows if update not in honest)
             advance(footprint, clocks)
             _check(doc.get_state(), doc.get_update(), clocks, update)
         except Finding:
             raise
         except BaseException as error:
             raise Finding(f"{type(error).__name__}: {error} on {update.hex()}") from None
-    return {"seed": seed, "updates": accepted, "state": doc.get_update().hex()}
+    return {"seed": seed, "updates": accepted, "state": doc.get_update().hex(), "unordered": unordered}
 
 
 def _check(state_vector: bytes, state: bytes, clocks: dict[int, int], update: bytes) -> None:

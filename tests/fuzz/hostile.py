@@ -47,6 +47,11 @@ def honest_sessions() -> list[list[bytes]]:
     return [[bytes.fromhex(update) for update in json.loads(line)] for line in lines]
 
 
+@cache
+def honest_updates() -> frozenset[bytes]:
+    return frozenset(update for session in honest_sessions() for update in session)
+
+
 class HostileSession:
     """Updates for one document whose state vector is ``clocks`` (kept up to date by the one who applies)."""
 

@@ -129,12 +129,25 @@ def test_a_gap_inside_of_a_section_is_a_need_and_not_an_error() -> None:
     assert inspect_update(u.update(u.section(ANNA, 2, u.skip(3), u.text("c")))).writes == {ANNA: (5, 6)}
 
 
-def test_a_pair_of_which_only_one_half_is_known_is_missing_the_other() -> None:
-    """The engine would apply the known half and drop the rest without a word."""
-    footprint = inspect_update(u.update(u.section(ANNA, 0, u.text("a😀b"))))
-    assert missing(footprint, {ANNA: 2}) == {ANNA: 3}
-    assert not missing(footprint, {ANNA: 1})
-    assert not missing(footprint, {ANNA: 3})
+@pytest.mark.parametrize("taken", ["short", "long"])
+def test_a_struct_of_which_only_the_beginning_is_known_has_to_be_sent_again_from_there(taken: str) -> None:
+    """What is known may be something else: then yjs throws, and yrs applies the rest in another place."""
+    update = u.update(u.section(ANNA, 3, u.text("a😀b", origin=(ANNA, 2))))
+    if taken == "long":
+        update = update[:-1] + b"\x01\x09\x00"
+    footprint = inspect_update(update)
+    assert [dict(missing(footprint, {ANNA: known})) for known in (2, 3, 4, 5, 6, 7, 8)] == [
+        {ANNA: 3},
+        {},
+        {ANNA: 4},
+        {ANNA: 5},
+        {ANNA: 6},
+        {},
+        {},
+    ]
+    two = inspect_update(u.update(u.section(ANNA, 3, u.text("ab"), u.text("cd", origin=(ANNA, 4)))))
+    assert not missing(two, {ANNA: 5})
+    assert missing(two, {ANNA: 6}) == {ANNA: 6}
 
 
 def test_fresh_clients_are_those_with_structs_beyond_the_state_vector() -> None:
