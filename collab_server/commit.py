@@ -51,9 +51,7 @@ class Committer:
         self._window = window_seconds
         self._dirty: dict[str, OpenDocument] = {}
         self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._running: list[OpenDocument] = []
+        self._sealed: list[tuple[OpenDocument, Batch]] = []
         self._failing_since: float | None = None
 
     @property
@@ -64,51 +62,44 @@ class Committer:
     def dirty(self, document: OpenDocument) -> None:
         """The document has an open batch."""
         self._dirty[document.id] = document
-        self._idle.clear()
         self._wake.set()
 
-    async def idle(self) -> None:
-        """Wait until nothing is open or in flight."""
-        await self._idle.wait()
-
     async def run(self, settler: Settler) -> None:
-        """Flush for ever."""
+        """Flush for ever. When a failure ended an earlier run half-way, its batches are flushed first: the
+        same ones with the same ids, so that none is lost and none is written twice."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            # A document whose last batch is still being judged is left out: the hub reports it again.
-            self._running = [d for d in self._dirty.values() if d.gathering and d.committing is None]
-            self._dirty = {}
-            if self._running:
+            if not self._sealed:
+                await self._wake.wait()
+                self._wake.clear()
+                # A document whose last batch is still being judged is left out: the hub reports it again.
+                ready = [d for d in self._dirty.values() if d.gathering and d.committing is None]
+                self._dirty = {}
+                self._sealed = [(document, document.seal()) for document in ready]
+            if self._sealed:
                 await self._flush(settler)
-            if not self._dirty:
-                self._idle.set()
 
     async def _flush(self, settler: Settler) -> None:
-        batches = [document.seal() for document in self._running]
+        batches = [batch for _, batch in self._sealed]
         appending = asyncio.ensure_future(self._append_with_retries(batches))
         try:
-            while True:
-                done, _ = await asyncio.wait([appending], timeout=self._show_early_after)
-                if done:
-                    break
-                for document in [*self._running, *self._dirty.values()]:
+            while not (await asyncio.wait([appending], timeout=self._show_early_after))[0]:
+                for document in [*(document for document, _ in self._sealed), *self._dirty.values()]:
                     settler.show_early(document)
-        except BaseException:
+        finally:
             appending.cancel()
-            raise
-        running, self._running = self._running, []
         try:
-            outcomes = appending.result()
+            outcomes: list[Outcome | StorageUnavailable] = [*appending.result()]
         except StorageUnavailable as error:
-            for document in running:
-                settler.give_up(document, error)
-            return
-        for document, outcome in zip(running, outcomes, strict=True):
+            outcomes = [error] * len(batches)
+        sealed, self._sealed = self._sealed, []
+        for (document, _), outcome in zip(sealed, outcomes, strict=True):
             try:
-                settler.settle(document, outcome)
+                if isinstance(outcome, StorageUnavailable):
+                    settler.give_up(document, outcome)
+                else:
+                    settler.settle(document, outcome)
             except Exception:  # one document's trouble must not stop the flusher of all
-                log.exception("a committed batch could not be shown", document_id=document.id)
+                log.exception("a batch could not be settled", document_id=document.id)
                 settler.give_up(document, StorageUnavailable())
 
     async def _append_with_retries(self, batches: Sequence[Batch]) -> list[Outcome]:
@@ -118,14 +109,15 @@ class Committer:
         while True:
             try:
                 outcomes = await self._log.append(batches)
-            except StorageUnavailable as error:
+            except Exception as failure:  # also what the log did not foresee: nothing was acked, so try again
                 now = self._clock.monotonic()
                 if self._failing_since is None:
                     self._failing_since = now
-                    log.warning("the storage refuses a commit; trying again", error=error.detail)
+                    log.warning("a commit failed; trying again", error=str(failure), kind=type(failure).__name__)
                 if now - self._failing_since >= self._window:
-                    log.error("the storage stayed away: giving up on what was not acked", documents=len(batches))
-                    raise
+                    log.error("commits keep failing: giving up on what was not acked", documents=len(batches))
+                    self._failing_since = None
+                    raise failure if isinstance(failure, StorageUnavailable) else StorageUnavailable from failure
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LAST_RETRY_SECONDS)
             else:

@@ -49,8 +49,7 @@ class Hub:
         self._loading: dict[str, asyncio.Task[OpenDocument]] = {}
         self._tasks = BackgroundTasks()
         self._compactor = Compactor(update_log, clock, settings.keep_rows_hours)
-        self._room = asyncio.Event()
-        self._room.set()
+        self._room = asyncio.Event()  # set whenever a batch was settled
         self.draining = False
 
     @property
@@ -363,12 +362,19 @@ class Hub:
                 del self._open[document.id]
                 log.debug("an idle document was unloaded", document_id=document.id)
 
+    async def settled(self, document: OpenDocument) -> None:
+        """Wait until nothing of the document is in memory alone."""
+        while not document.clean:
+            self._room.clear()
+            await self._room.wait()
+
     async def drain(self) -> None:
         """Save what is open, then end everybody so that they reconnect elsewhere."""
         self.draining = True
         try:
             async with asyncio.timeout(self._settings.drain_seconds):
-                await self._committer.idle()
+                for document in self.documents:
+                    await self.settled(document)
         except TimeoutError:
             log.warning("shutting down with unsaved updates: they were not acked and stay with their clients")
         for document in self.documents:

@@ -56,8 +56,9 @@ class Outbox:
         self._waiting = asyncio.get_running_loop().create_task(self._finish(step, pending))
 
     def _enqueue(self, frame: bytes) -> None:
+        behind = self._queued_bytes > 0  # a single frame over the limit, a large document, is no slowness
         self._queued_bytes += len(frame)
-        if self._queued_bytes > self._limit:
+        if behind and self._queued_bytes > self._limit:
             log.info("a slow peer is closed", queued_bytes=self._queued_bytes)
             self.drop()
             self._close(SlowPeer())
