@@ -6,6 +6,8 @@ for as long as it takes, and a crash there costs a task, not the node.
 
 import asyncio
 import multiprocessing
+import os
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -46,6 +48,18 @@ def _held(replica: Replica) -> tuple[dict[int, int], Mapping[int, tuple[tuple[in
     return dict(replica.clocks), deletions
 
 
+def _end_with_parent() -> None:
+    """Runs in the worker. It holds both ends of the queue it waits on, so it would outlive a killed server."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 class Compactor:
     """One worker process at most, started when first needed."""
 
@@ -82,7 +96,8 @@ class Compactor:
     async def _in_worker(self, pieces: tuple[bytes, ...], updates: list[bytes]) -> bytes:
         if self._pool is None:
             # A fresh interpreter: a fork would copy our sockets, our locks and the database connections.
-            self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+            spawn = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_end_with_parent)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, merged_state, pieces, updates)
 
