@@ -1,0 +1,76 @@
+"""The server under test: a process that may be started with something broken, and that may die by itself."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.server import START_SECONDS, Server
+
+ROOT = Path(__file__).parent.parent.parent
+
+SETTINGS = {
+    "log_level": "warning",
+    "access_token_seconds": 900,
+    "compact_after_updates": 25,
+    "keep_rows_hours": 0,
+    "poll_seconds": 0.25,
+    "unload_after_seconds": 0.2,
+    # What is shown before its commit, because that is slow, may be lost by design: not in these runs, where
+    # everything that was shown has to be there afterwards.
+    "provisional_after_ms": 60_000,
+}
+
+
+class Victim(Server):
+    """``start(*flags)`` passes the flags to tests/faults/crashing_server.py; without any, the server is
+    started as people start it."""
+
+    def __init__(self, data_dir: Path, database_url: str = "", **settings: Any) -> None:
+        more = {"database_url": database_url} if database_url else {}
+        super().__init__(data_dir, **{**SETTINGS, **more, **settings})
+        self.database_url = database_url or f"sqlite+aiosqlite:///{data_dir / 'collab.db'}"
+        self.flags: tuple[str, ...] = ()
+        self.start_seconds = 0.0
+
+    async def start(self, *flags: str) -> None:
+        self.flags = flags
+        started = time.monotonic()
+        if not flags:
+            await super().start()
+        else:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            with self.log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "tests.faults.crashing_server", *flags],
+                    cwd=self.data_dir,
+                    env={**self._environment(), "PYTHONPATH": str(ROOT)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+            try:
+                async with asyncio.timeout(START_SECONDS):
+                    await self._ready()
+            except BaseException:
+                await self.kill()
+                raise
+        self.start_seconds = time.monotonic() - started
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    async def dead_within(self, seconds: float) -> bool:
+        """Whether the process ends by itself."""
+        deadline = time.monotonic() + seconds
+        while self.alive and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        return not self.alive
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
