@@ -4,8 +4,11 @@ yrs panics, hangs, overflows its stack or stores what no client can read again o
 and malformed updates. The guard refuses them as values: no engine, no clock, no state; for any bytes whatever
 it returns a ``Footprint`` or raises ``Malformed``.
 
-Order of use: ``inspect_update`` -> ``missing`` (causality) -> ``fresh_clients`` (ownership) -> apply ->
-``advance``.
+Order of use: ``inspect_update`` -> ``missing`` (causality) -> ``fresh_clients`` (ownership) ->
+``Structure.admit`` (the document's own tables) -> apply -> ``advance``.
+
+Not seen here: a struct whose two neighbours are in the wrong order or in two different lists. It does no harm,
+but where it lands depends on the order of arrival, between two yjs documents as well.
 """
 
 import re

@@ -92,7 +92,7 @@ class UpdateReader:
         self._tops: dict[int, int] = {}  # client -> highest clock that another client's struct stands on
         self._writes: dict[int, tuple[int, int]] = {}
         self._crossings: dict[int, list[Crossing]] = {}
-        self._astral: dict[int, tuple[int, ...]] = {}
+        self._astral: dict[int, list[int]] = {}
 
     def survey(self) -> Survey:
         sections = self._count("sections")
@@ -110,7 +110,8 @@ class UpdateReader:
             self._need(needs, client, clock + 1)
         for client, ranges in deletes.items():
             self._need(needs, client, ranges[-1][1])
-        return Survey(self._writes, needs, deletes, tuple(self._rows), self._astral, self._nests)
+        astral = {client: tuple(clocks) for client, clocks in self._astral.items()}
+        return Survey(self._writes, needs, deletes, tuple(self._rows), astral, self._nests)
 
     def _need(self, needs: dict[int, int], client: int, clock: int) -> None:
         start, end = self._writes.get(client, (0, 0))
@@ -257,7 +258,7 @@ class UpdateReader:
             if max(text) > "\uffff":
                 lows = content.low_surrogates(text, clock)
                 length += len(lows)
-                self._astral[client] = self._astral.get(client, ()) + lows
+                self._astral.setdefault(client, []).extend(lows)
         return length, end
 
     def _content(self, ref: int, keyed: int, pos: int) -> tuple[int, int]:

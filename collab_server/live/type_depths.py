@@ -16,11 +16,11 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 from collab_server.live.guard import inspect_own_state
-from collab_server.live.guard_footprint import DELETED, GC, TYPE, Footprint, Row
+from collab_server.live.guard_footprint import DELETED, GC, TYPE, Erasure, Footprint, Keystroke, Row
 from schemas.errors import Malformed
 
 MAX_TYPE_DEPTH = 128
-MAX_NOTES = 2_048  # footprints noted down before they are worked in: about 0.5 MB
+MAX_NOTES = 2_048  # structs noted down before they are worked in: about 0.5 MB
 
 
 class _Unknown(Exception):
@@ -63,13 +63,15 @@ class TypeDepths:
         self._limit = limit
         self._clients: dict[int, _Levels] | None = None
         self._notes: list[Footprint] = []
+        self._noted = 0
 
     def admit(self, footprint: Footprint) -> None:
         """Take note of an update, right before it is applied. Raises ``Malformed``; then apply nothing."""
         if not footprint.nests:
-            if self._clients is not None:
+            if self._clients is not None and type(footprint) is not Erasure:
                 self._notes.append(footprint)
-                if len(self._notes) > MAX_NOTES:
+                self._noted += 1 if type(footprint) is Keystroke else len(footprint.rows)
+                if self._noted > MAX_NOTES:
                     self._catch_up()
             return
         if self._clients is None:
@@ -89,10 +91,11 @@ class TypeDepths:
     def _build(self) -> None:
         self._clients = {}
         self._notes.clear()
+        self._noted = 0
         self._add(inspect_own_state(self._state()), None)
 
     def _catch_up(self) -> None:
-        notes, self._notes = self._notes, []
+        notes, self._notes, self._noted = self._notes, [], 0
         try:
             for footprint in notes:
                 self._add(footprint, None)

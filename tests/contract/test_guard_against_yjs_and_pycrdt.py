@@ -16,7 +16,6 @@ from collab_server.live.guard import advance, inspect_state_vector, inspect_upda
 from collab_server.live.structure import Structure
 from collab_server.web.build import find_node, install
 from tests.fuzz import guard_fuzz
-from tests.fuzz.hostile import CORPUS
 
 JS = Path(__file__).parent / "js"
 CLIENTS = Path(__file__).parent.parent / "js"
@@ -84,13 +83,6 @@ def test_an_update_out_of_order_is_missing_exactly_what_was_left_out(sessions: l
         assert flagged == any(author in u.writes or author in u.needs for u in updates[left_out + 1 :])
 
 
-def test_every_refused_update_of_the_corpus_is_one_that_an_engine_mistreats(node: Path) -> None:
-    """Keeps the corpus honest: each file says why, and the guard is the only one who says no to all."""
-    cases = [json.loads(line) for line in (CORPUS / "refused_updates.jsonl").read_text().splitlines()]
-    assert len({case["name"] for case in cases}) == len(cases)
-    assert all(case["why"] for case in cases)
-
-
 def _hostile_sessions(first: int) -> Iterator[dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz.guard_fuzz", "--record", str(first), str(HOSTILE_SESSIONS)],
@@ -106,8 +98,8 @@ def _hostile_sessions(first: int) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("first", [0, 1_000_000])
 def test_what_the_guard_lets_through_is_the_same_to_yjs_and_pycrdt(node: Path, first: int) -> None:
-    """But for a struct that names a neighbour on each side in the wrong order, or from two lists: where it goes
-    depends on the order of arrival even between two yjs documents. Such a struct is only required to do no harm."""
+    """But for a struct that names two neighbours in the wrong order, or from two lists: where it goes depends on
+    the order of arrival even between two yjs documents. Of such a struct we only ask that it does no harm."""
     cases = list(_hostile_sessions(first))
     assert len(cases) == HOSTILE_SESSIONS
     assert sum(len(case["updates"]) for case in cases) > 5 * HOSTILE_SESSIONS

@@ -1,6 +1,7 @@
 """The corpus: what crashed, hung or silently damaged an engine once is refused for ever."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,13 @@ def _merged(updates: list[bytes]) -> bytes:
     return bytes(merge_updates(*updates)) if updates else b"\x00\x00"
 
 
+@pytest.mark.parametrize("name", ["refused_updates.jsonl", "stopped_sequences.jsonl"])
+def test_every_entry_of_the_corpus_has_a_name_of_its_own_and_says_why(name: str) -> None:
+    cases = [json.loads(line) for line in (CORPUS / name).read_text().splitlines()]
+    assert len({case["name"] for case in cases}) == len(cases)
+    assert all(case["why"] for case in cases)
+
+
 # -- bombs -----------------------------------------------------------------------------------------
 
 
@@ -92,8 +100,14 @@ def test_many_clients_many_structs_and_many_ranges_are_refused_by_their_count() 
             inspect_update(update)
 
 
-def test_a_thousand_sleeping_sections_are_put_in_order_without_a_search() -> None:
-    """Sections that wait for each other step by step: quadratic work would be visible here."""
+def test_fifty_thousand_emoji_in_structs_of_their_own_are_counted_in_linear_time() -> None:
+    update = u.update(u.section(1, 0, *[u.text("😀")] * 50_000))
+    started = time.process_time()
+    assert inspect_update(update).astral[1][-1] == 99_999
+    assert time.process_time() - started < 2
+
+
+def test_sections_that_wait_for_each_other_step_by_step_are_put_in_order() -> None:
     clients = range(1, 201)
     sections = []
     for client in clients:
