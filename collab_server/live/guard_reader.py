@@ -35,6 +35,8 @@ from schemas.errors import Malformed
 
 _HAS_ORIGIN, _HAS_RIGHT, _HAS_KEY, _REF = 0x80, 0x40, 0x20, 0x1F
 
+Id = tuple[int, int]
+_ABSENT: Id = (-1, -1)
 SAME_NEIGHBOUR = "A struct has the same neighbour on both sides."  # yjs and yrs put it into different places
 
 Crossing = tuple[int, int, int]
@@ -68,6 +70,7 @@ class UpdateReader:
         "_crossings",
         "_known",
         "_limits",
+        "_long_entries",
         "_max_clock",
         "_nests",
         "_own",
@@ -91,6 +94,7 @@ class UpdateReader:
         self._rows: list[Row] = []
         self._tops: dict[int, int] = {}  # client -> highest clock that another client's struct stands on
         self._writes: dict[int, tuple[int, int]] = {}
+        self._long_entries: list[tuple[int, int, int]] = []
         self._crossings: dict[int, list[Crossing]] = {}
         self._astral: dict[int, list[int]] = {}
 
@@ -106,12 +110,21 @@ class UpdateReader:
         deletes = self._delete_set()
         if self._pos != len(self._buf):
             raise Malformed("There are bytes after the end of the update.")
+        if self._long_entries:
+            self._refuse_long_entries(deletes)
         for client, clock in self._tops.items():
             self._need(needs, client, clock + 1)
         for client, ranges in deletes.items():
             self._need(needs, client, ranges[-1][1])
         astral = {client: tuple(clocks) for client, clocks in self._astral.items()}
         return Survey(self._writes, needs, deletes, tuple(self._rows), astral, self._nests)
+
+    def _refuse_long_entries(self, deletes: Mapping[int, tuple[tuple[int, int], ...]]) -> None:
+        """Several values under one key are old ones that were deleted together. When they are not, yrs forgets
+        all but the last, frees the map with them still inside, and writes into memory that is gone."""
+        for client, start, end in self._long_entries:
+            if not any(low <= start and end <= high for low, high in deletes.get(client, ())):
+                raise Malformed("A map entry has several values that are not deleted.")
 
     def _need(self, needs: dict[int, int], client: int, clock: int) -> None:
         start, end = self._writes.get(client, (0, 0))
@@ -167,27 +180,18 @@ class UpdateReader:
 
     def _item(self, client: int, clock: int, info: int, pos: int) -> tuple[int, int]:
         """One item after its info byte: its length and the position after it."""
-        origin_client = origin_clock = right_client = right_clock = parent_client = parent_clock = -1
+        origin = right = parent = _ABSENT
         if info & 0xC0:
             if info & 0x60 == 0x60 and not self._own:
                 raise Malformed("An entry of a map has a right neighbour.")  # entries only follow one another
             if info & _HAS_ORIGIN:
-                origin_client, origin_clock, pos = self._id(client, clock, pos)
+                origin, pos = self._id(client, clock, pos)
             if info & _HAS_RIGHT:
-                right_client, right_clock, pos = self._id(client, clock, pos)
-                if right_client == origin_client and right_clock == origin_clock:
+                right, pos = self._id(client, clock, pos)
+                if right == origin:
                     raise Malformed(SAME_NEIGHBOUR)
         else:
-            named = self._buf[pos]
-            if named == 1:
-                pos = content.skip_text(self._buf, pos + 1)
-            elif named == 0:
-                parent_client, parent_clock, pos = self._id(client, clock, pos + 1)
-                self._nests = True
-            else:
-                raise Malformed(f"Unknown kind of parent: {named}.")
-            if info & _HAS_KEY:
-                pos = content.skip_text(self._buf, pos)
+            parent, pos = self._parent(client, clock, info, pos)
         ref = info & _REF
         if ref == STRING:
             length, pos = self._string(client, clock, pos)
@@ -195,24 +199,27 @@ class UpdateReader:
                 raise Malformed("Text stands under a map key.")
         else:
             length, pos = self._content(ref, info & _HAS_KEY, pos)
-        self._rows.append(
-            (
-                client,
-                clock,
-                clock + length,
-                ref,
-                origin_client,
-                origin_clock,
-                right_client,
-                right_clock,
-                parent_client,
-                parent_clock,
-                info & _HAS_KEY,
-            )
-        )
+            if length > 1 and ref == ANY and info & _HAS_KEY and not self._own:
+                self._long_entries.append((client, clock, clock + length))
+        self._rows.append((client, clock, clock + length, ref, *origin, *right, *parent, info & _HAS_KEY))
         return length, pos
 
-    def _id(self, own_client: int, own_clock: int, pos: int) -> tuple[int, int, int]:
+    def _parent(self, client: int, clock: int, info: int, pos: int) -> tuple[Id, int]:
+        """The explicit parent of an item without neighbours; its id is absent for a root type."""
+        parent = _ABSENT
+        named = self._buf[pos]
+        if named == 1:
+            pos = content.skip_text(self._buf, pos + 1)
+        elif named == 0:
+            parent, pos = self._id(client, clock, pos + 1)
+            self._nests = True
+        else:
+            raise Malformed(f"Unknown kind of parent: {named}.")
+        if info & _HAS_KEY:
+            pos = content.skip_text(self._buf, pos)
+        return parent, pos
+
+    def _id(self, own_client: int, own_clock: int, pos: int) -> tuple[Id, int]:
         """A reference: what the struct at ``own_clock`` stands on."""
         buf = self._buf
         key = buf[pos : pos + 5]
@@ -241,7 +248,7 @@ class UpdateReader:
             if crossings is None:
                 crossings = self._crossings[own_client] = []
             crossings.append((own_clock, client, clock))
-        return client, clock, pos
+        return (client, clock), pos
 
     def _string(self, client: int, clock: int, pos: int) -> tuple[int, int]:
         """Text; its length counts UTF-16 code units."""

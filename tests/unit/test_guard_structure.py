@@ -173,7 +173,8 @@ def test_what_is_put_into_a_type_that_is_gone_is_let_through() -> None:
 )
 def test_map_entries_and_list_items_do_not_mix(reopen: Reopen, struct: bytes) -> None:
     document = Document()
-    document.take(u.text("abcd"), u.values(*[b"\x7e"] * 4, root="m", key="k"))
+    old = u.values(*[b"\x7e"] * 4, root="m", key="k")
+    document.take_update(u.update(u.section(1, 0, u.text("abcd"), old), deletes=[u.deletions(1, (4, 4))]))
     document = reopen(document)
     with pytest.raises(Malformed, match="disagree about being an entry"):
         document.take(struct, client=2)

@@ -19,7 +19,7 @@ class Session {
     this.updates = []
     this.inbox = [[], [], []]
     this.docs = [0, 1, 2].map(me => {
-      const doc = new Y.Doc()
+      const doc = new Y.Doc({ gc: me !== 2 }) // one of them keeps what is deleted, as version history does
       doc.clientID = this.int(2 ** 32)
       doc.on('update', (update, origin) => {
         if (origin === 'remote') return
@@ -94,6 +94,7 @@ class Session {
   map (doc) {
     const map = this.some(doc, doc.getMap('m'), Y.Map)
     if (this.int(4) === 0) map.delete(this.pick(KEYS))
+    else if (this.int(4) === 0) for (const n of [1, 2, 3]) map.set('count', n)
     else map.set(this.pick(KEYS), this.value())
   }
 
