@@ -28,6 +28,7 @@ from collab_server.live.messages import (
 )
 from collab_server.live.presence import Presence
 from collab_server.live.replica import EngineFailure, Replica
+from collab_server.live.structure import Structure
 from schemas.errors import ClientIdOwned, CollabError, DocumentReset, Malformed, ReadOnly, TooLarge
 
 MAX_FRUITLESS_ANSWERS = 3  # answers to our sync step 1 that still lack something: then the replica is stubborn
@@ -72,6 +73,7 @@ class LiveDocument:
         strict_client_ids: bool = True,
     ) -> None:
         self._replica = replica
+        self._structure = Structure(replica.state_as_update)
         self._owners = dict(owners)
         self._presence = presence or Presence()
         self._limits = limits or DocumentLimits()
@@ -179,6 +181,7 @@ class LiveDocument:
         claims = self._claims(peer, fresh)
         if self._bytes + len(update) > self._limits.document_bytes:
             raise TooLarge(f"The document would exceed {self._limits.document_bytes} bytes.")
+        self._admit(footprint)
         try:
             changed = self._replica.apply(update, footprint)
         except EngineFailure as failure:
@@ -189,6 +192,12 @@ class LiveDocument:
         for client in claims:
             self._owners[client] = peer.principal
         return [Append(peer.id, update, claims, acks)]
+
+    def _admit(self, footprint: Footprint) -> None:
+        """What only the structure of the whole document can tell. Raises ``Malformed``."""
+        if self._structure.admit(footprint, self._replica.clocks):
+            self._structure = Structure(self._replica.state_as_update)  # the tables took the update for applied
+            raise Malformed("The update cuts a character in two: its surrogate halves belong together.")
 
     def _claims(self, peer: PeerState, fresh: tuple[int, ...]) -> tuple[int, ...]:
         """The client ids this update uses first. A struct under somebody else's id would be taken for theirs
@@ -212,6 +221,7 @@ class LiveDocument:
         footprint = inspect_update(update)
         for client in fresh_clients(footprint, self._replica.clocks):
             self._owners.setdefault(client, principal)
+        self._structure.admit(footprint, self._replica.clocks)
         changed = self._replica.apply(update, footprint)
         if changed:
             self._bytes += len(update)

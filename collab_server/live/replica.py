@@ -14,8 +14,8 @@ from collab_server.live.guard import (
     Footprint,
     advance,
     fresh_clients,
+    inspect_own_state,
     inspect_state_vector,
-    inspect_update,
 )
 from collab_server.live.messages import EMPTY_STATE_VECTOR
 
@@ -136,7 +136,7 @@ class Replica:
 
     def _known_deletions(self) -> Deletions:
         if self._deletions is None:  # an update against our own state carries the delete set alone
-            self._deletions = inspect_update(self._encode(self.state_vector())).deletes
+            self._deletions = inspect_own_state(self._encode(self.state_vector())).deletes
         return self._deletions
 
 
