@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 from collab_server.live.guard import (
     advance,
@@ -30,9 +31,13 @@ from collab_server.live.guard import (
 )
 from collab_server.live.structure import Structure
 from schemas.errors import Malformed
+from tests.fuzz import updates as u
 from tests.fuzz.hostile import HostileSession, honest_updates
 
-SESSIONS_PER_CHILD = 2_000
+if TYPE_CHECKING:
+    from pycrdt import Doc
+
+SESSIONS_PER_CHILD = 500
 MEMORY_BYTES = 3 << 30
 SESSION_SECONDS = 10
 Progress = Callable[[dict[str, float]], None]
@@ -50,6 +55,7 @@ def run_session(seed: int, counts: Counter[str]) -> dict[str, object]:
     doc: Doc = Doc()
     clocks: dict[int, int] = {}
     accepted: list[str] = []
+    cut = False
     unordered = False  # a hostile struct has two neighbours, and nobody knows which is the left one
     honest = honest_updates()
     structure = Structure(doc.get_update)
@@ -60,13 +66,13 @@ def run_session(seed: int, counts: Counter[str]) -> dict[str, object]:
             if missing(footprint, clocks):
                 counts["not_ready"] += 1
                 continue
-            cuts = structure.admit(footprint, clocks)
+            cut = structure.admit(footprint, clocks)
         except Malformed:
             counts["refused"] += 1
             continue
         counts["accepted"] += 1
         counts["fresh"] += bool(fresh_clients(footprint, clocks))
-        if cuts:
+        if cut:
             counts["cut"] += 1  # the engine cannot be trusted from here on: such a document is bytes-only
             break
         try:
@@ -79,7 +85,28 @@ def run_session(seed: int, counts: Counter[str]) -> dict[str, object]:
             raise
         except BaseException as error:
             raise Finding(f"{type(error).__name__}: {error} on {update.hex()}") from None
-    return {"seed": seed, "updates": accepted, "state": doc.get_update().hex(), "unordered": unordered}
+    state = doc.get_update().hex()
+    if not cut:
+        _delete_everything(doc, clocks)
+    return {"seed": seed, "updates": accepted, "state": state, "unordered": unordered}
+
+
+def _delete_everything(doc: "Doc", clocks: dict[int, int]) -> None:
+    """In another document: what was left dangling shows when its surroundings go."""
+    from pycrdt import Doc
+
+    other: Doc = Doc()
+    other.apply_update(doc.get_update())
+    update = u.update(deletes=[u.deletions(client, (0, end)) for client, end in clocks.items()])
+    for replica in (other, doc):
+        state = replica.get_update()
+        try:
+            replica.apply_update(update)
+            _check(replica.get_state(), replica.get_update(), clocks, update)
+        except Finding:
+            raise
+        except BaseException as error:
+            raise Finding(f"{type(error).__name__}: {error} when all is deleted of {state.hex()}") from None
 
 
 def _check(state_vector: bytes, state: bytes, clocks: dict[int, int], update: bytes) -> None:
