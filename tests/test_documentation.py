@@ -152,6 +152,14 @@ def test_every_command_and_option_is_documented_and_no_other() -> None:
     assert documented == served - {(name, "--help") for name in found}
 
 
+def test_every_event_an_operator_is_told_about_is_logged() -> None:
+    section = page("operations.md").split("## Logs")[1].split("\n## ")[0]
+    events = {event for row in table_rows(section) for event in re.split("`, `", row[0])} - {"event"}
+    source = "".join(path.read_text() for path in (ROOT / "collab_server").glob("**/*.py"))
+    assert len(events) > 5
+    assert {event for event in events if f'"{event}"' not in source} == set()
+
+
 # -- decisions ---------------------------------------------------------------------------------------------
 
 
