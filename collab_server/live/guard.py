@@ -7,7 +7,7 @@ it returns a ``Footprint`` or raises ``Malformed``.
 Order of use: ``inspect_update`` -> ``missing`` (causality) -> ``fresh_clients`` (ownership) ->
 ``Structure.admit`` (the document's own tables) -> apply -> ``advance``.
 
-Not seen here: a struct whose two neighbours are in the wrong order or in two different lists. It does no harm,
+Not seen here: a struct whose right neighbour is not to the right of its left one. It does no harm to the engine,
 but where it lands depends on the order of arrival, between two yjs documents as well.
 """
 

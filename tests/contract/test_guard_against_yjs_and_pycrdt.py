@@ -98,8 +98,8 @@ def _hostile_sessions(first: int) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("first", [0, 1_000_000])
 def test_what_the_guard_lets_through_is_the_same_to_yjs_and_pycrdt(node: Path, first: int) -> None:
-    """But for a struct that names two neighbours in the wrong order, or from two lists: where it goes depends on
-    the order of arrival even between two yjs documents. Of such a struct we only ask that it does no harm."""
+    """But for a struct whose right neighbour is not to the right of its left one: where it goes depends on the
+    order of arrival even between two yjs documents. Of such a struct we only ask that it does no harm."""
     cases = list(_hostile_sessions(first))
     assert len(cases) == HOSTILE_SESSIONS
     assert sum(len(case["updates"]) for case in cases) > 5 * HOSTILE_SESSIONS
