@@ -1,9 +1,13 @@
 """Documentation that cannot rot: what it says about names, numbers and routes is compared with the code."""
 
 import ast
+import asyncio
+import contextlib
 import functools
+import os
 import re
-from collections.abc import Iterator
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,8 @@ from collab_server.settings import Settings
 from collab_server.transport.problems import TABLE
 from collab_server.transport.rest.api import create_api, description_routes
 from collab_server.transport.rest.openapi import describe
+from collab_server.web import build
+from tests.server import Server
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -185,6 +191,69 @@ def test_every_decision_says_how_it_is_enforced_by_something_that_exists() -> No
         named = re.findall(r'contract "([^"]+)"', enforced)
         assert all(f'name = "{name}"' in contracts for name in named), path.name
         assert named or re.search(r"\btest_[a-z0-9_]+", enforced), path.name
+
+
+# -- the examples ------------------------------------------------------------------------------------------
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+@contextlib.asynccontextmanager
+async def running(example: str, folder: Path, token: str) -> AsyncIterator[asyncio.StreamReader]:
+    """An example as a program of its own; what it prints."""
+    (folder / f"{len(example)}.mjs").write_text(example)
+    process = await asyncio.create_subprocess_exec(
+        build.find_node(),
+        f"{len(example)}.mjs",
+        cwd=folder,
+        env={**os.environ, "TOKEN": token},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
+async def read_until(output: asyncio.StreamReader, *last: str) -> None:
+    seen: list[str] = []
+    async with asyncio.timeout(30):
+        while not seen or seen[-1] not in last:
+            line = await output.readline()
+            assert line, f"it ended after {seen}"
+            seen.append(line.decode().rstrip("\n"))
+
+
+@pytest.mark.node
+async def test_the_examples_of_the_readme_run_as_they_stand_there(tmp_path: Path) -> None:
+    shell = next(block for block in blocks("sh") if "curl" in block)
+    y_websocket, hocuspocus = blocks("js")
+    build.install(build.WEB)
+    (tmp_path / "node_modules").symlink_to(build.WEB / "node_modules")
+    async with Server(tmp_path / "data") as server:
+
+        def here(example: str) -> str:
+            assert "127.0.0.1:8000" in example
+            return example.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
+
+        done = await asyncio.to_thread(
+            subprocess.run, ["sh", "-ec", here(shell)], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert '"ticket":"tkt_' in done.stdout
+        token = done.stdout.splitlines()[-1].removeprefix("export TOKEN=")
+        one, other = "Hello from y-websocket. ", "Hello from Hocuspocus. "
+        async with running(here(y_websocket), tmp_path, token) as first:
+            await read_until(first, one)
+            async with running(here(hocuspocus), tmp_path, token) as second:
+                await read_until(first, other + one, one + other)
+                await read_until(second, other + one, one + other)
+                await read_until(second, "saved")
 
 
 # -- everything that is named exists -------------------------------------------------------------------------
