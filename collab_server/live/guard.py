@@ -51,7 +51,7 @@ _CLIENT = rb"[\x80-\xff]{4}[\x01-\x7f]|[\x00-\x7f]|[\x80-\xff]{1,6}[\x01-\x7f]|[
 _ID = rb"(%b)(%b)" % (_CLIENT, _CLOCK)
 _typed = re.compile(
     # one section, one struct | client, clock | origin only, right only, or both | UTF-16 length below 128
-    rb"\x01\x01%b(?:(\x84)|(\x44)|\xc4%b)%b([\x01-\x7f])([^\xf0-\xff]+)\x00" % (_ID, _ID, _ID),
+    rb"\x01\x01%b(?:(\x84)|(\x44)|\xc4%b)%b([\x01-\x7f])([^\xf0-\xff]{1,127})\x00" % (_ID, _ID, _ID),
     re.DOTALL,
 ).fullmatch
 _erased = re.compile(rb"\x00\x01(%b)\x01(%b)([\x01-\x7f])" % (_CLIENT, _CLOCK), re.DOTALL).fullmatch
