@@ -8,13 +8,14 @@ import asyncio
 import multiprocessing
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from datetime import timedelta
 
 import structlog
 
+from collab_server.live.bytes_replica import BytesReplica
 from collab_server.live.guard import inspect_own_state
 from collab_server.live.replica import UPDATES_PER_TRANSACTION, EngineFailure, Replica
 from collab_server.ports import Clock, UpdateLog
@@ -22,6 +23,7 @@ from schemas.errors import CollabError
 from schemas.records import Checkpoint
 
 log = structlog.get_logger(__name__)
+Merge = Callable[[tuple[bytes, ...], list[bytes]], bytes]
 
 
 def merged_state(pieces: tuple[bytes, ...], updates: list[bytes]) -> bytes:
@@ -38,6 +40,15 @@ def merged_state(pieces: tuple[bytes, ...], updates: list[bytes]) -> bytes:
     copy.load([state])
     if _held(copy) != _held(source):
         raise EngineFailure("the merged state does not reproduce itself")
+    return state
+
+
+def merged_bytes(pieces: tuple[bytes, ...], updates: list[bytes]) -> bytes:
+    """As ``merged_state``, for a document that the engine cannot hold: nothing is interpreted or dropped."""
+    source = BytesReplica([*pieces, *updates])
+    state = source.state_as_update()
+    if BytesReplica([state]).clocks != source.clocks:
+        raise EngineFailure("the merged bytes do not reproduce themselves")
     return state
 
 
@@ -82,8 +93,9 @@ class Compactor:
                 return
             updates = [entry.update for row in stored.rows for entry in row.entries]
             pieces = stored.checkpoint.pieces if stored.checkpoint else ()
-            state = await self._in_worker(pieces, updates)
-            await self._log.add_checkpoint(document_id, Checkpoint(stored.head_seq, (state,)))
+            bytes_only = stored.bytes_only
+            state = await self._in_worker(merged_bytes if bytes_only else merged_state, pieces, updates)
+            await self._log.add_checkpoint(document_id, Checkpoint(stored.head_seq, (state,), bytes_only))
             pruned = await self._log.prune(document_id, rows_older_than=self._clock.now() - self._keep)
             log.info("compacted", document_id=document_id, rows=len(stored.rows), pruned=pruned, bytes=len(state))
         except (CollabError, EngineFailure, BrokenProcessPool) as failure:
@@ -93,13 +105,13 @@ class Compactor:
         finally:
             self._busy.discard(document_id)
 
-    async def _in_worker(self, pieces: tuple[bytes, ...], updates: list[bytes]) -> bytes:
+    async def _in_worker(self, merge: Merge, pieces: tuple[bytes, ...], updates: list[bytes]) -> bytes:
         if self._pool is None:
             # A fresh interpreter: a fork would copy our sockets, our locks and the database connections.
             spawn = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_end_with_parent)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, merged_state, pieces, updates)
+        return await loop.run_in_executor(self._pool, merge, pieces, updates)
 
     def close(self) -> None:
         if self._pool is not None:

@@ -1,18 +1,23 @@
 """From stored bytes to a replica, without holding the event loop for long."""
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 
+from collab_server.live.bytes_replica import BytesReplica
 from collab_server.live.replica import UPDATES_PER_TRANSACTION, Replica
 from schemas.records import StoredDocument
 
 
-async def load_replica(stored: StoredDocument) -> tuple[Replica, int]:
+async def load_replica(stored: StoredDocument) -> tuple[Replica | BytesReplica, int]:
     """The replica and the number of update bytes in it. Raises ``EngineFailure``.
 
     Rows go in by transactions of 100, which is three times cheaper than one by one and fifty times cheaper
     than one giant transaction; other documents are served in between.
     """
+    if stored.bytes_only:
+        updates = [*(stored.checkpoint.pieces if stored.checkpoint else ()), *itertools.chain(*_chunks(stored))]
+        return BytesReplica(updates), sum(map(len, updates))
     replica = Replica()
     total = 0
     if stored.checkpoint is not None:

@@ -25,6 +25,7 @@ class OpenBatch:
     acks: dict[Peer, int] = field(default_factory=dict)
     held: list[tuple[Peer, bytes]] = field(default_factory=list)  # answers that show what is in here
     bytes: int = 0
+    cuts: bool = False
     shown: int = 0  # entries that local writers were shown before the commit, because it was slow
 
 
@@ -69,6 +70,7 @@ class OpenDocument:
         batch.authors[principal] = peer.access
         batch.senders.append(peer.id)
         batch.bytes += len(effect.update)
+        batch.cuts |= effect.cuts
         for client in effect.claims:
             batch.claims[client] = principal
         if effect.acks:
@@ -81,7 +83,9 @@ class OpenDocument:
         batch = self.gathering
         assert batch is not None
         self.committing, self.gathering = batch, None
-        return Batch(self.id, batch.batch_id, self.acl_version, tuple(batch.entries), dict(batch.claims))
+        return Batch(
+            self.id, batch.batch_id, self.acl_version, tuple(batch.entries), dict(batch.claims), batch.cuts
+        )
 
     def unseal(self) -> None:
         """The committing batch was not written: it gathers again, before what came meanwhile."""
@@ -97,6 +101,7 @@ class OpenDocument:
         batch.claims |= later.claims
         batch.held += later.held
         batch.bytes += later.bytes
+        batch.cuts |= later.cuts
         for peer, count in later.acks.items():
             batch.acks[peer] = batch.acks.get(peer, 0) + count
 

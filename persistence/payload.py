@@ -2,9 +2,10 @@
 
 A log row is a version byte and then groups of consecutive entries of one principal::
 
-    0x01 { varstring principal, varuint count, count x varbytes update }+
+    version { varstring principal, varuint count, count x varbytes update }+
 
-A checkpoint is a version byte and its pieces: ``0x01 varuint count, count x varbytes piece``.
+A checkpoint is a version byte and its pieces: ``version varuint count, count x varbytes piece``. The version
+is 1, or 2 when from here on the document is only to be merged as bytes (``schemas.records.Batch.cuts``).
 
 Varuints are the LEB128 of lib0, in their shortest form only. There is exactly one encoding of a value, so
 anything else than what ``pack_…`` writes is damage and is refused as such.
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from schemas.errors import DocumentDamaged
 from schemas.records import Entry
 
-VERSION = 1
+PLAIN, BYTES_ONLY = 1, 2
 MAX_LENGTH = 2**53 - 1
 
 
@@ -31,11 +32,11 @@ def sha256(payload: bytes) -> bytes:
     return hashlib.sha256(payload).digest()
 
 
-def pack_entries(entries: Sequence[Entry]) -> bytes:
+def pack_entries(entries: Sequence[Entry], *, cuts: bool = False) -> bytes:
     """One log row. ``entries`` must not be empty; their order is kept."""
     if not entries:
         raise ValueError("a log row holds at least one entry")
-    out = bytearray((VERSION,))
+    out = bytearray((BYTES_ONLY if cuts else PLAIN,))
     start = 0
     while start < len(entries):
         principal = entries[start].principal
@@ -80,9 +81,9 @@ def _one_short_entry(payload: bytes) -> tuple[Entry] | None:
     return (Entry(_decode(payload[2 : start - 2]), payload[start:]),)
 
 
-def pack_pieces(pieces: Sequence[bytes]) -> bytes:
+def pack_pieces(pieces: Sequence[bytes], *, bytes_only: bool = False) -> bytes:
     """A checkpoint; the order of the pieces is kept."""
-    out = bytearray((VERSION,))
+    out = bytearray((BYTES_ONLY if bytes_only else PLAIN,))
     _write_varuint(out, len(pieces))
     for piece in pieces:
         _write_bytes(out, piece)
@@ -99,6 +100,11 @@ def unpack_pieces(payload: bytes) -> tuple[bytes, ...]:
     if position != len(payload):
         raise _damaged("there are bytes after the last piece")
     return tuple(pieces)
+
+
+def is_bytes_only(payload: bytes) -> bool:
+    """Whether a row or a checkpoint was packed as bytes-only."""
+    return payload[0] == BYTES_ONLY
 
 
 def _damaged(what: str) -> DocumentDamaged:
@@ -125,7 +131,7 @@ def _write_bytes(out: bytearray, data: bytes) -> None:
 
 
 def _after_version(payload: bytes) -> int:
-    if payload[:1] != bytes((VERSION,)):
+    if not payload or payload[0] not in (PLAIN, BYTES_ONLY):
         raise _damaged("its version is unknown")
     return 1
 

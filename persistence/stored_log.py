@@ -72,7 +72,7 @@ class StoredLog:
         return found
 
     async def add_checkpoint(self, document_id: str, checkpoint: Checkpoint) -> None:
-        packed = payload.pack_pieces(checkpoint.pieces)
+        packed = payload.pack_pieces(checkpoint.pieces, bytes_only=checkpoint.bytes_only)
         digest = payload.sha256(packed)
         async with self._database.write() as connection:
             head = await _head(connection, document_id)
@@ -150,7 +150,7 @@ async def _checked(row: Row[int, bytes, bytes]) -> Checkpoint:
     digest = await asyncio.to_thread(payload.sha256, row.payload) if big else payload.sha256(row.payload)
     if digest != row.sha256:
         raise DocumentDamaged(f"The checkpoint at {row.seq} fails its checksum.")
-    return Checkpoint(row.seq, payload.unpack_pieces(row.payload))
+    return Checkpoint(row.seq, payload.unpack_pieces(row.payload), payload.is_bytes_only(row.payload))
 
 
 async def _newest_good(connection: AsyncConnection, document_id: str, head: int) -> Checkpoint | None:
@@ -176,7 +176,7 @@ async def _rows(connection: AsyncConnection, document_id: str, after: int, head:
             break
         if payload.crc32(packed) != crc:
             raise DocumentDamaged(f"Row {seq} of the log fails its checksum.")
-        rows.append(LogRow(seq, payload.unpack_entries(packed), created_at))
+        rows.append(LogRow(seq, payload.unpack_entries(packed), created_at, payload.is_bytes_only(packed)))
         if len(rows) % ROWS_PER_TURN == 0:
             await asyncio.sleep(0)
     if after + len(rows) != max(head, after):

@@ -198,7 +198,7 @@ class PostgresLog(StoredLog):
 
 
 def _row(place: int, batch: Batch) -> _Row:
-    data = payload.pack_entries(batch.entries)
+    data = payload.pack_entries(batch.entries, cuts=batch.cuts)
     return _Row(place, batch, data, payload.crc32(data))
 
 

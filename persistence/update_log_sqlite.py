@@ -43,7 +43,7 @@ class SqliteLog(StoredLog):
         created_at = (
             self._now().astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
         )  # as tables.Timestamp
-        packed = [payload.pack_entries(batch.entries) for batch in batches]
+        packed = [payload.pack_entries(batch.entries, cuts=batch.cuts) for batch in batches]
         with storage_errors():
             return await self._backend.run(lambda connection: _append(connection, batches, packed, created_at))
 

@@ -23,6 +23,8 @@ class Batch:
     ``acl_version`` is the document's access version under which the entries were accepted; when the stored
     one differs, the batch is refused with ``AccessChanged`` and the hub re-checks every entry's principal.
     ``claims`` maps client ids written here for the first time to the principal that now owns them.
+    ``cuts``: an update in here separates the halves of a surrogate pair. The engine cannot hold such a document;
+    from this row on it is only merged as bytes.
     """
 
     document_id: str
@@ -30,6 +32,7 @@ class Batch:
     acl_version: int
     entries: tuple[Entry, ...]
     claims: Mapping[int, str] = field(default_factory=dict)
+    cuts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class LogRow:
     seq: int
     entries: tuple[Entry, ...]
     created_at: datetime
+    cuts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class Checkpoint:
 
     seq: int
     pieces: tuple[bytes, ...]
+    bytes_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,11 @@ class StoredDocument:
     checkpoint: Checkpoint | None
     rows: tuple[LogRow, ...]
     client_owners: Mapping[int, str]
+
+    @property
+    def bytes_only(self) -> bool:
+        """The engine must not be given this document: see ``Batch.cuts``."""
+        return (self.checkpoint is not None and self.checkpoint.bytes_only) or any(row.cuts for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from collab_server.live.bytes_replica import BytesReplica
 from collab_server.live.effects import Ack, Append, Close, Effect, PeerId, Poisoned, PresenceChanged, Reply
 from collab_server.live.guard import (
     Footprint,
@@ -64,7 +65,7 @@ class LiveDocument:
 
     def __init__(
         self,
-        replica: Replica,
+        replica: Replica | BytesReplica,
         owners: Mapping[int, str],
         *,
         presence: Presence | None = None,
@@ -73,7 +74,7 @@ class LiveDocument:
         strict_client_ids: bool = True,
     ) -> None:
         self._replica = replica
-        self._structure = Structure(replica.state_as_update)
+        self._structure = Structure(lambda: self._replica.state_as_update())
         self._owners = dict(owners)
         self._presence = presence or Presence()
         self._limits = limits or DocumentLimits()
@@ -82,7 +83,7 @@ class LiveDocument:
         self._peers: dict[PeerId, PeerState] = {}
 
     @property
-    def replica(self) -> Replica:
+    def replica(self) -> Replica | BytesReplica:
         return self._replica
 
     @property
@@ -181,7 +182,9 @@ class LiveDocument:
         claims = self._claims(peer, fresh)
         if self._bytes + len(update) > self._limits.document_bytes:
             raise TooLarge(f"The document would exceed {self._limits.document_bytes} bytes.")
-        self._admit(footprint)
+        cuts = self._structure.admit(footprint, self._replica.clocks)
+        if cuts and isinstance(self._replica, Replica):
+            self._replica = BytesReplica([self._replica.state_as_update()])
         try:
             changed = self._replica.apply(update, footprint)
         except EngineFailure as failure:
@@ -191,13 +194,7 @@ class LiveDocument:
         self._bytes += len(update)
         for client in claims:
             self._owners[client] = peer.principal
-        return [Append(peer.id, update, claims, acks)]
-
-    def _admit(self, footprint: Footprint) -> None:
-        """What only the structure of the whole document can tell. Raises ``Malformed``."""
-        if self._structure.admit(footprint, self._replica.clocks):
-            self._structure = Structure(self._replica.state_as_update)  # the tables took the update for applied
-            raise Malformed("The update cuts a character in two: its surrogate halves belong together.")
+        return [Append(peer.id, update, claims, acks, cuts)]
 
     def _claims(self, peer: PeerState, fresh: tuple[int, ...]) -> tuple[int, ...]:
         """The client ids this update uses first. A struct under somebody else's id would be taken for theirs
@@ -221,7 +218,8 @@ class LiveDocument:
         footprint = inspect_update(update)
         for client in fresh_clients(footprint, self._replica.clocks):
             self._owners.setdefault(client, principal)
-        self._structure.admit(footprint, self._replica.clocks)
+        if self._structure.admit(footprint, self._replica.clocks) and isinstance(self._replica, Replica):
+            self._replica = BytesReplica([self._replica.state_as_update()])
         changed = self._replica.apply(update, footprint)
         if changed:
             self._bytes += len(update)

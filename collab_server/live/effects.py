@@ -12,13 +12,15 @@ PeerId = int
 class Append:
     """Put ``update`` into the open batch; after its commit show it to the others and ack ``acks`` messages.
 
-    ``claims`` are client ids that ``sender`` writes under for the first time in this document.
+    ``claims`` are client ids that ``sender`` writes under for the first time in this document. ``cuts``: it
+    separates the halves of a surrogate pair, and the row has to say so.
     """
 
     sender: PeerId
     update: bytes
     claims: tuple[int, ...]
     acks: int
+    cuts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ class Replica:
         if not footprint.deletes:
             return True
         known = self._known_deletions()
-        return all(_covered(ranges, known.get(client, ())) for client, ranges in footprint.deletes.items())
+        return all(covered(ranges, known.get(client, ())) for client, ranges in footprint.deletes.items())
 
     def _known_deletions(self) -> Deletions:
         if self._deletions is None:  # an update against our own state carries the delete set alone
@@ -140,7 +140,8 @@ class Replica:
         return self._deletions
 
 
-def _covered(ranges: Iterable[tuple[int, int]], by: Iterable[tuple[int, int]]) -> bool:
+def covered(ranges: Iterable[tuple[int, int]], by: Iterable[tuple[int, int]]) -> bool:
+    """Whether every [start, end) range lies within the others."""
     merged: list[list[int]] = []
     for start, end in sorted(by):
         if merged and start <= merged[-1][1]:

@@ -125,3 +125,33 @@ async def test_session_aware_providers_share_one_socket_and_one_document(node: N
     await clients[1].insert("text", 0, "second")
     await clients[2].wait_text("text", "first")
     assert await clients[1].text("text") == "second"
+
+
+async def test_emoji_that_somebody_cut_in_two_leaves_the_document_readable_for_everybody(
+    node: NodeDriver, tmp_path
+) -> None:
+    """The engine encodes such a document as bytes on which every JavaScript client throws."""
+    async with Server(tmp_path / "data", compact_after_updates=5) as server:
+        anna = await server.account("Anna")
+        document = await server.document(anna)
+        one = await (await join(node, server, anna, document, "hocuspocus-4")).wait_synced()
+        two = await (await join(node, server, anna, document, "y-websocket-3")).wait_synced()
+        await one.insert("text", 0, "a🙂b🙃c")
+        await two.wait_text("text", "a🙂b🙃c")
+        await two.insert("text", 2, "между")  # between the two halves of the first emoji
+        await one.wait("text", root="text", includes="между")
+        await one.delete("text", 9, 1)
+        for n in range(10):
+            await one.insert("text", 0, str(n))
+            await one.wait_saved()
+        text = await one.text("text")
+        await two.wait_text("text", text)
+        for family in ("y-websocket-1", "hocuspocus-2"):
+            fresh = await (await join(node, server, anna, document, family)).wait_synced()
+            assert await fresh.text("text") == text
+        await server.restart()
+        late = await (await join(node, server, anna, document, "hocuspocus-3")).wait_synced()
+        assert await late.text("text") == text
+        await late.insert("text", 0, "ещё ")
+        await two.wait_text("text", "ещё " + text, timeout=20)
+        assert await node.errors() == []

@@ -2,8 +2,10 @@
 
 from pycrdt import Doc, Map, Text
 
+from collab_server.live.bytes_replica import BytesReplica
 from collab_server.live.document import MAX_FRUITLESS_ANSWERS, DocumentLimits, LiveDocument
 from collab_server.live.effects import Ack, Append, Close, PresenceChanged, Reply
+from collab_server.live.guard import inspect_update
 from collab_server.live.lib0 import write_var_string, write_var_uint
 from collab_server.live.messages import (
     Awareness,
@@ -251,3 +253,35 @@ def test_presence_disappears_with_its_peer() -> None:
     live.presence.changes()
     assert live.leave(ALICE) == [PresenceChanged()]
     assert live.presence.changes() == awareness(7, 3, "null").payload
+
+
+def cut_emoji() -> tuple[bytes, bytes]:
+    """A text with an emoji, and an update of another client that inserts between its two halves."""
+    whole = b"\x01\x01\x05\x00\x04\x01\x04text\x06a\xf0\x9f\x99\x82b\x00"  # client 5: "a", two halves, "b"
+    between = b"\x01\x01\x06\x00\xc4\x05\x01\x05\x02\x01x\x00"  # client 6: "x" after 5:1, before 5:2
+    return whole, between
+
+
+def test_update_that_cuts_a_character_is_kept_and_the_document_goes_on_as_bytes() -> None:
+    live = live_document()
+    whole, between = cut_emoji()
+    assert live.receive(ALICE, Update(whole)) == [Append(ALICE, whole, (5,), 1)]
+    assert live.receive(BOB, Update(between)) == [Append(BOB, between, (6,), 1, cuts=True)]
+    assert isinstance(live.replica, BytesReplica)
+    assert live.receive(BOB, Update(between)) == [Ack(BOB, 1)]
+    _, answer = live.receive(BOB, SyncStep1(EMPTY))
+    assert inspect_update(answer.message.update).writes == {5: (0, 4), 6: (0, 1)}
+    _, rest = live.receive(BOB, SyncStep1(b"\x01\x05\x04"))
+    assert inspect_update(rest.message.update).writes == {6: (0, 1)}
+    more = Writer(7).type("c")
+    assert live.receive(ALICE, Update(more)) == [Append(ALICE, more, (7,), 1)]
+    assert dict(live.replica.clocks) == {5: 4, 6: 1, 7: 1}
+
+
+def test_cut_document_of_another_node_goes_on_as_bytes_here_too() -> None:
+    live = live_document()
+    whole, between = cut_emoji()
+    live.merge_committed(whole, "account:carol")
+    live.merge_committed(between, "account:dave")
+    assert isinstance(live.replica, BytesReplica)
+    assert dict(live.replica.clocks) == {5: 4, 6: 1}

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persistence.payload import crc32, pack_entries, pack_pieces, sha256, unpack_entries, unpack_pieces
+from persistence.payload import (
+    crc32,
+    is_bytes_only,
+    pack_entries,
+    pack_pieces,
+    sha256,
+    unpack_entries,
+    unpack_pieces,
+)
 from schemas.errors import DocumentDamaged
 from schemas.records import Entry
 
@@ -62,7 +70,7 @@ def test_a_row_cut_short_is_damaged_or_a_shorter_row(row: list[Entry], data: st.
         b"",
         b"\x01",
         b"\x00\x01a\x01\x00",
-        b"\x02\x01a\x01\x00",
+        b"\x03\x01a\x01\x00",
         b"\x01\x01a\x00",
         b"\x01\x01a\x01\x00\x01a\x01\x00",
         b"\x01\x01a\x01\x80\x00",
@@ -77,7 +85,7 @@ def test_a_row_cut_short_is_damaged_or_a_shorter_row(row: list[Entry], data: st.
         "empty",
         "no entries",
         "version 0",
-        "version 2",
+        "version 3",
         "empty group",
         "split group",
         "long form of a number",
@@ -95,7 +103,7 @@ def test_a_row_we_would_not_write_is_damaged(damaged: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "damaged", [b"", b"\x01", b"\x01\x00\x00", b"\x01\x02\x00", b"\x01\x01\x02a", b"\x02\x00"]
+    "damaged", [b"", b"\x01", b"\x01\x00\x00", b"\x01\x02\x00", b"\x01\x01\x02a", b"\x03\x00"]
 )
 def test_a_checkpoint_we_would_not_write_is_damaged(damaged: bytes) -> None:
     with pytest.raises(DocumentDamaged):
@@ -110,3 +118,12 @@ def test_a_row_without_entries_is_a_mistake() -> None:
 def test_checksums_are_the_well_known_ones() -> None:
     assert crc32(b"123456789") == 0xCBF43926
     assert sha256(b"abc").hex().startswith("ba7816bf8f01cfea")
+
+
+def test_a_row_and_a_checkpoint_say_when_a_document_is_bytes_only_from_there_on() -> None:
+    row = (Entry("a", b"1"), Entry("b", b"2"))
+    assert is_bytes_only(pack_entries(row, cuts=True))
+    assert unpack_entries(pack_entries(row, cuts=True)) == row
+    assert not is_bytes_only(pack_entries(row))
+    assert is_bytes_only(pack_pieces((b"1",), bytes_only=True))
+    assert unpack_pieces(pack_pieces((b"1",), bytes_only=True)) == (b"1",)
