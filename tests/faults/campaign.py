@@ -19,6 +19,7 @@ from tests.faults.workload import Workload
 from tests.reports import percentile
 
 DOCUMENTS_LAST = 10  # crashes; then fresh ones, so that the ledger's copies stay small
+COMPACTION_EVERY, COMPACTION_SECONDS = 5, 3.0  # so long a life is needed now and then for a worker to start
 CRASH_SECONDS = 12.0
 LOCKED_SECONDS = 3.0
 Note = Callable[[str], None]
@@ -46,6 +47,8 @@ class Campaign:
     async def kills_at_random(self, count: int) -> None:
         """Every second life has a slow disk, so that there is always something between received and saved."""
         for number in range(count):
+            if number % COMPACTION_EVERY == 0:
+                await asyncio.sleep(COMPACTION_SECONDS)
             await self.kill(*(("--commit-ms", "30") if number % 2 else ()))
             self._note(f"kill {number + 1} of {count}")
             if number % DOCUMENTS_LAST == DOCUMENTS_LAST - 1:
@@ -170,14 +173,14 @@ async def campaign(
         postgres = await asyncio.to_thread(PostgresServer.start, own=True) if database == "postgres" else None
         url = await asyncio.to_thread(postgres.create, migrated=False) if postgres else ""
         server = Victim(Path(folder) / "data", url)
+        workload = Workload(server, Ledger(), Random(seed), per_second=per_second)
         try:
             await server.start(*flags)
-            workload = Workload(server, Ledger(), Random(seed), per_second=per_second)
             await workload.prepare()
             await workload.back()
             yield Campaign(workload, postgres, note)
-            await workload.stop()
         finally:
+            await workload.stop()
             await server.http.aclose()
             await server.kill()
             if postgres is not None:

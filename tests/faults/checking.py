@@ -10,7 +10,12 @@ TRIES = 5  # kills a mutant may survive before it counts as missed
 
 # What a bug needs to be visible: a disk slow enough that something is always uncommitted, commits that fail.
 SLOW = ("--commit-ms", "60")
-FLAGS = {"swallow-failed-commit": ("--fail-every", "7"), "show-one-of-many": ("--commit-ms", "150")}
+FLAGS = {
+    "swallow-failed-commit": ("--fail-every", "7"),
+    "show-one-of-many": ("--commit-ms", "150"),
+    "compact-without-the-last": (),
+}
+LIFE_SECONDS = {"compact-without-the-last": 5.0}  # the worker has to start first
 
 
 async def finds(mutant: str, seed: int, database: str = "sqlite") -> dict[str, int]:
@@ -18,7 +23,7 @@ async def finds(mutant: str, seed: int, database: str = "sqlite") -> dict[str, i
     flags = ("--mutant", mutant, *FLAGS.get(mutant, SLOW))
     async with campaign(database, seed, lambda _: None, *flags, per_second=30) as faults:
         for number in range(TRIES):
-            await asyncio.sleep(1)
+            await asyncio.sleep(LIFE_SECONDS.get(mutant, 1.0))
             if number % 2:
                 await faults.workload.rest()
             else:

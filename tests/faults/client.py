@@ -180,13 +180,23 @@ class Client:
 
 
 async def joined(client: Client) -> asyncio.Task[None]:
-    """Run one session of ``client`` aside; return when it is in sync. Cancel or close to end it."""
-    task = asyncio.get_running_loop().create_task(client.session())
-    waiting = asyncio.create_task(client.synced.wait())
-    await asyncio.wait([task, waiting], timeout=OPEN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
+    """Run one session of ``client`` aside; return when it is in sync. Cancel it, or close the client."""
+    session = asyncio.get_running_loop().create_task(client.session())
+    waiting = asyncio.get_running_loop().create_task(client.synced.wait())
+    try:
+        await asyncio.wait([session, waiting], timeout=OPEN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        if not client.synced.is_set():
+            await ended(session)
     if not client.synced.is_set():
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         raise ConnectionError(f"no sync: closed with {client.close_code}")
-    return task
+    return session
+
+
+async def ended(session: asyncio.Task[None]) -> None:
+    """End a session, whatever it is doing. How a connection ends is no error; everything else is."""
+    session.cancel()
+    (result,) = await asyncio.gather(session, return_exceptions=True)
+    if isinstance(result, Exception) and not isinstance(result, OSError | WebSocketException):
+        raise result

@@ -12,7 +12,7 @@ from random import Random
 
 from websockets.exceptions import WebSocketException
 
-from tests.faults.client import Client, joined
+from tests.faults.client import Client, ended, joined
 from tests.faults.ledger import TOKEN, Ledger
 from tests.faults.replay import in_fresh_process
 from tests.faults.victim import Victim
@@ -28,7 +28,15 @@ LOGIN_AGAIN_SECONDS = 300.0
 class Workload:
     """Everybody, against one server. ``online`` lets them connect, ``writing`` lets them write."""
 
-    def __init__(self, server: Victim, ledger: Ledger, random: Random, *, per_second: float = 20.0) -> None:
+    def __init__(
+        self,
+        server: Victim,
+        ledger: Ledger,
+        random: Random,
+        *,
+        per_second: float = 20.0,
+        guests: bool = True,
+    ) -> None:
         self.server = server
         self.ledger = ledger
         self.random = random
@@ -39,6 +47,7 @@ class Workload:
         self.documents: list[str] = []
         self.residents: list[Client] = []
         self._per_second = per_second
+        self._guests = guests  # those who come and go
         self._tasks: list[asyncio.Task[None]] = []
         self._visits = 0
         self._people: dict[str, Account] = {}
@@ -56,7 +65,7 @@ class Workload:
     async def new_documents(self) -> None:
         """Leave the old documents alone and go to work on fresh ones."""
         await self.stop()
-        await self._sign_in_again()
+        await self.sign_in_again()
         self.documents = [await self._document() for _ in range(3)]
         busy, quiet, lonely = self.documents
         self.residents = [
@@ -83,15 +92,23 @@ class Workload:
             lambda: self._skip_one(quiet),
             lambda: self._impersonate(busy, victim),
         ):
-            self._start(self._again_and_again(act))
+            if self._guests:
+                self._start(self._again_and_again(act))
 
     async def stop(self) -> None:
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
+        left = set(tasks)
+        while left:  # again and again: a cancellation that races with a timeout is swallowed by it
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=1)
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
+
+    def token(self, who: str) -> str:
+        """An access token of the ``owner``, the editors ``first`` and ``second``, or the ``viewer``."""
+        return self._people[who].token
 
     async def _document(self) -> str:
         owner = self._people["owner"]
@@ -100,7 +117,7 @@ class Workload:
             await self.server.grant(owner, document, self._people[name], role)
         return document
 
-    async def _sign_in_again(self) -> None:
+    async def sign_in_again(self) -> None:
         if time.monotonic() - self._signed_in > LOGIN_AGAIN_SECONDS:
             for name, person in self._people.items():
                 self._people[name] = await self.server.login(person.email, name=person.name, id=person.id)
@@ -113,7 +130,7 @@ class Workload:
             self.ledger,
             self.server.socket_url,
             document,
-            lambda: self._people[who].token,
+            lambda: self.token(who),
             dialect=dialect,
             client_id=client_id,
             random=Random(self.random.random()),
@@ -142,10 +159,8 @@ class Workload:
             yield
             await client.close()
         finally:
-            done, _ = await asyncio.wait([session], timeout=3)
-            if not done:
-                session.cancel()
-            await asyncio.gather(session, return_exceptions=True)
+            await asyncio.wait([session], timeout=2)
+            await ended(session)
 
     async def _leave_at_once(self, document: str, dialect: str) -> None:
         """Write and go: in good order, or without a word."""
@@ -211,6 +226,15 @@ class Workload:
                     async with self._guest(client):
                         return client.replica.content()
                 await asyncio.sleep(0.05)
+
+    async def states(self) -> list[bytes]:
+        """The whole state of each document, as a client that knows nothing is given it."""
+        states = []
+        for document in self.documents:
+            client = self._client(document, "viewer")
+            async with self._guest(client):
+                states.append(client.replica.doc.get_update())
+        return states
 
     async def copies(self, replayed: dict[str, str] | None = None) -> list[dict[str, str]]:
         """What a replay and a client that knows nothing have of each document."""
