@@ -33,7 +33,7 @@ class Rounds:
                 await self.poll_once()
             except StorageUnavailable as error:
                 log.warning("the storage poll failed", error=error.detail)
-            self._expire_credentials()
+            self.expire_credentials()
             self._hub.unload_idle()
 
     async def poll_once(self) -> None:
@@ -53,7 +53,8 @@ class Rounds:
             if head.acl_version != document.acl_version:
                 await self._hub.recheck(document)
 
-    def _expire_credentials(self) -> None:
+    def expire_credentials(self) -> None:
+        """Ask for a new credential a minute before the old one ends; without one, end the peer with it."""
         now = self._clock.now()
         for document in self._hub.documents:
             for peer in tuple(document.peers.values()):

@@ -13,6 +13,7 @@ from collab_server.live.effects import Ack, Append, Close, Effect, PeerId, Poiso
 from collab_server.live.guard import (
     Footprint,
     fresh_clients,
+    inspect_own_state,
     inspect_state_vector,
     inspect_update,
     missing,
@@ -213,9 +214,10 @@ class LiveDocument:
     def merge_committed(self, update: bytes, principal: str) -> bool:
         """Apply what ``principal`` had committed through another node. Returns whether it was news.
 
-        Raises ``EngineFailure``, or ``Malformed`` for a row that no guard can have let through.
+        It passed that node's guard, and no limit counts any more. Raises ``EngineFailure``, or ``Malformed``
+        for a row that no guard can have let through.
         """
-        footprint = inspect_update(update)
+        footprint = inspect_own_state(update)
         for client in fresh_clients(footprint, self._replica.clocks):
             self._owners.setdefault(client, principal)
         if self._structure.admit(footprint, self._replica.clocks) and isinstance(self._replica, Replica):

@@ -199,3 +199,17 @@ async def test_secrets_of_sockets_are_not_in_the_log(node: NodeDriver, server: S
     await node.raw(f"{server.ws_url}/{document}?token={anna.token}")
     assert ticket not in server.log_text()
     assert anna.token not in server.log_text()
+
+
+async def test_silent_connection_hears_something_that_every_client_understands(node: NodeDriver, tmp_path) -> None:
+    """Clients give up after 30 silent seconds, and WebSocket pings are invisible to them."""
+    async with Server(tmp_path / "data", keepalive_seconds=0.2) as server:
+        anna = await server.account("Anna")
+        document = await server.document(anna)
+        socket = await raw_y(node, server, anna, document)
+        assert await socket.expect() == b"\x01\x01\x00"
+        address = varbytes(document.encode())
+        socket = await node.raw(server.collab_url)
+        await socket.send(address + b"\x02\x00" + varbytes(anna.token.encode()))
+        await socket.expect(address + b"\x02\x02")
+        assert await socket.expect() == address + b"\x01\x01\x00"

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from collab_server.clock import SystemClock
+from collab_server.clock import ManualClock, SystemClock
 from collab_server.live.messages import Update
+from collab_server.live.replica import merged
 from collab_server.rounds import Rounds
 from persistence.database import Database
 from persistence.tables import client_ids, documents
@@ -17,6 +20,7 @@ from schemas.errors import (
     RoleRevoked,
     StorageFull,
     StorageUnavailable,
+    TokenExpired,
 )
 from schemas.roles import Role
 from tests.integration.stage import Stage, stage
@@ -294,3 +298,46 @@ async def test_drain_saves_what_is_open_and_sends_everybody_elsewhere(database: 
         assert await node.stored_text() == "a"
         with pytest.raises(Restarting):
             await node.client("bob")
+
+
+async def test_client_is_asked_for_a_new_token_before_the_old_one_ends_and_ended_without_one(node: Stage) -> None:
+    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    rounds = Rounds(node.hub, node.log, clock, node.settings)
+    alice, bob = await node.client("alice", hocuspocus=True), await node.client("bob", hocuspocus=True)
+    for client in (alice, bob):
+        client.peer.access = replace(client.peer.access, expires_at=clock.now() + timedelta(seconds=90))
+    rounds.expire_credentials()
+    assert alice.frames == []
+    clock.advance(40)
+    rounds.expire_credentials()
+    rounds.expire_credentials()
+    assert alice.frames == [b"\x03doc\x02\x00"], "asked once"
+    node.hub.renew(
+        alice.document, alice.peer, replace(alice.peer.access, expires_at=clock.now() + timedelta(hours=1))
+    )
+    clock.advance(60)
+    rounds.expire_credentials()
+    assert alice.ended == []
+    assert isinstance(bob.ended[0], TokenExpired)
+    bob.say(Update(b"\x00\x00"))  # too late: nobody listens
+    assert len(node.hub.documents[0].peers) == 1
+
+
+async def test_row_of_another_node_with_a_cut_emoji_is_shown_as_it_was_received(
+    node: Stage, database: Database
+) -> None:
+    async with stage(database, make=False) as other:
+        alice, bob = await node.client("alice", hocuspocus=True), await other.client("bob")
+        whole = b"\x01\x01\x05\x00\x04\x01\x04text\x06a\xf0\x9f\x99\x82b\x00"
+        between = b"\x01\x01\x06\x00\xc4\x05\x01\x05\x02\x01x\x00"
+        alice.say(Update(whole))
+        alice.say(Update(between))
+        await alice.until(lambda: alice.acks == 2)
+        await Rounds(other.hub, other.log, SystemClock(), other.settings).poll_once()
+        await bob.until(lambda: bob.frames)
+        late = await other.client("late", hocuspocus=True)
+        late.sync()
+        assert other.hub.documents[0].live.replica.state_as_update() == merged([whole, between])
+    async with stage(database, make=False) as third:
+        await third.client("carol")
+        assert third.hub.documents[0].live.replica.state_as_update() == merged([whole, between])
