@@ -60,6 +60,7 @@ def serve(
     settings = _settings()
     _refuse_workers(settings, workers)
     configure_logging(settings)
+    jwt_secret(settings)  # refuse before anything is created
     if migrations:
         _run(_migrate(settings))
     with _listen(settings.host, settings.port) as listening:

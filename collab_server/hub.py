@@ -50,6 +50,7 @@ class Hub:
         self._tasks = BackgroundTasks()
         self._compactor = Compactor(update_log, clock, settings.keep_rows_hours)
         self._room = asyncio.Event()  # set whenever a batch was settled
+        self._unsaved_bytes = 0  # in the batches of all documents
         self.draining = False
 
     @property
@@ -128,9 +129,17 @@ class Hub:
         if peer.id in document.peers:
             self._carry_out(document, peer, document.live.receive(peer.id, message))
 
+    def congested(self, document: OpenDocument) -> bool:
+        """Whether so much is unsaved that sockets should not be read (I9)."""
+        settings = self._settings
+        return (
+            document.unsaved_bytes > settings.document_window_bytes
+            or self._unsaved_bytes > settings.storage_window_bytes
+        )
+
     async def room(self, document: OpenDocument) -> None:
-        """Wait while too much is unsaved; its socket is not read meanwhile (TCP slows the client down)."""
-        while document.unsaved_bytes > self._settings.document_window_bytes and not document.closed:
+        """Wait while it is congested; its socket is not read meanwhile, and TCP slows the client down."""
+        while self.congested(document) and not document.closed:
             self._room.clear()
             await self._room.wait()
 
@@ -138,6 +147,7 @@ class Hub:
         for effect in effects:
             match effect:
                 case Append():
+                    self._unsaved_bytes += len(effect.update)
                     if document.append(peer, effect):
                         self._committer.dirty(document)
                 case Ack(_, count):
@@ -188,6 +198,7 @@ class Hub:
     def settle(self, document: OpenDocument, outcome: Outcome) -> None:
         """The committing batch of ``document`` has this outcome."""
         if document.closed:  # abandoned meanwhile: whoever opened it again has to hear of the row
+            self._unsaved_bytes -= document.committing.bytes if document.committing else 0
             document.committing = None
             self.access_changed(document.id)
             return
@@ -199,13 +210,13 @@ class Hub:
             case ClaimConflict(owners):
                 self._refuse_claims(document, set(owners))
             case Refused(error):
-                document.committing = document.gathering = None
-                self.close(document, error)
+                self._abandon(document, error)
         self._room.set()
 
     def _committed(self, document: OpenDocument, seq: int) -> None:
         batch, document.committing = document.committing, None
         assert batch is not None, "I1: only what was being committed can be committed"
+        self._unsaved_bytes -= batch.bytes
         document.mark_applied(seq)
         document.show(batch)
         for peer, count in batch.acks.items():
@@ -266,6 +277,7 @@ class Hub:
         self._abandon(document, error)
 
     def _abandon(self, document: OpenDocument, error: CollabError) -> None:
+        self._unsaved_bytes -= document.unsaved_bytes
         document.committing = document.gathering = None
         self.close(document, error)
         self._room.set()

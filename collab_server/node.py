@@ -36,7 +36,7 @@ async def running_hub(
         window_seconds=settings.storage_window_seconds,
     )
     hub = Hub(update_log, committer, clock, settings, recheck)
-    rounds = Rounds(hub, update_log, clock, settings)
+    rounds = Rounds(hub, update_log, clock, settings, services.access.ended_sessions)
 
     def sessions_ended(session_ids: Collection[str]) -> None:
         hub.sessions_ended(set(session_ids), Unauthenticated())

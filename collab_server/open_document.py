@@ -79,7 +79,7 @@ class OpenDocument:
 
     def seal(self) -> Batch:
         """The gathering batch becomes the committing one."""
-        assert self.committing is None, "I5: one flush at a time"
+        assert self.committing is None, "one flush of a document at a time: two would race for its next number"
         batch = self.gathering
         assert batch is not None
         self.committing, self.gathering = batch, None

@@ -1,6 +1,7 @@
 """The rounds a node makes: what stands in storage, who is still here, whose credential ends."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 
 import structlog
@@ -9,20 +10,24 @@ from collab_server.hub import Hub
 from collab_server.live.messages import EMPTY_AWARENESS, CredentialWanted
 from collab_server.ports import Clock, UpdateLog
 from collab_server.settings import Settings
-from schemas.errors import DocumentNotFound, StorageUnavailable, TokenExpired
+from schemas.errors import DocumentNotFound, StorageUnavailable, TokenExpired, Unauthenticated
 
 log = structlog.get_logger(__name__)
+EndedSessions = Callable[[Collection[str]], Awaitable[set[str]]]
 ASK_BEFORE_EXPIRY = timedelta(seconds=60)
 
 
 class Rounds:
     """Each method is one endless round, to be run under supervision."""
 
-    def __init__(self, hub: Hub, update_log: UpdateLog, clock: Clock, settings: Settings) -> None:
+    def __init__(
+        self, hub: Hub, update_log: UpdateLog, clock: Clock, settings: Settings, ended_sessions: EndedSessions
+    ) -> None:
         self._hub = hub
         self._log = update_log
         self._clock = clock
         self._settings = settings
+        self._ended_sessions = ended_sessions
 
     async def poll_storage(self) -> None:
         """One question for everything open: other nodes' rows, changed grants, deleted documents. So nodes
@@ -31,6 +36,7 @@ class Rounds:
             await asyncio.sleep(self._settings.poll_seconds)
             try:
                 await self.poll_once()
+                await self.end_sessions()
             except StorageUnavailable as error:
                 log.warning("the storage poll failed", error=error.detail)
             self.expire_credentials()
@@ -52,6 +58,12 @@ class Rounds:
                 await self._hub.catch_up(document)
             if head.acl_version != document.acl_version:
                 await self._hub.recheck(document)
+
+    async def end_sessions(self) -> None:
+        """Signed out on another node, expired, or the account disabled: a socket does not outlive it."""
+        present = {peer.access.session_id for d in self._hub.documents for peer in d.peers.values()}
+        if present and (over := await self._ended_sessions(present)):
+            self._hub.sessions_ended(over, Unauthenticated())
 
     def expire_credentials(self) -> None:
         """Ask for a new credential a minute before the old one ends; without one, end the peer with it."""

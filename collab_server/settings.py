@@ -4,7 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 KIB = 1024
@@ -59,6 +59,13 @@ class Settings(BaseSettings):
     compact_after_updates: int = Field(500, ge=2)
     keep_rows_hours: float = Field(24.0, ge=0)
     drain_seconds: float = Field(10.0, gt=0)
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _separated_by_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(origin.strip().rstrip("/") for origin in value.split(",") if origin.strip())
+        return value
 
     @cached_property
     def database(self) -> str:

@@ -1,5 +1,6 @@
 """Sign-in sessions: one per device, carried on by rotating refresh tokens."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -7,7 +8,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from persistence.dialect import utc
-from persistence.tables import sessions
+from persistence.tables import accounts, sessions
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -84,6 +85,22 @@ async def rotate(
             idle_expires_at=min(idle_until, session.absolute_expires_at),
         )
     )
+
+
+async def ended(connection: AsyncConnection, session_ids: Collection[str], now: datetime) -> set[str]:
+    """Those of ``session_ids`` that are over: revoked, expired, forgotten, or their account disabled."""
+    alive = (
+        select(sessions.c.id)
+        .join(accounts, accounts.c.id == sessions.c.account_id)
+        .where(
+            sessions.c.id.in_(session_ids),
+            sessions.c.revoked_at.is_(None),
+            sessions.c.idle_expires_at > now,
+            sessions.c.absolute_expires_at > now,
+            accounts.c.disabled_at.is_(None),
+        )
+    )
+    return set(session_ids) - set((await connection.execute(alive)).scalars())
 
 
 async def revoke(connection: AsyncConnection, session_id: str, now: datetime) -> bool:

@@ -71,12 +71,11 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "jwt_secret": ("0123456789abcdef" * 4, SecretStr("0123456789abcdef" * 4)),
     "log_format": ("json", "json"),
 }
-NO_TEXT_IS_TAKEN = pytest.mark.xfail(strict=True, reason="no text is taken for it: docs/operations.md says so")
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=NO_TEXT_IS_TAKEN if n == "allowed_origins" else ()) for n in Settings.model_fields],
+    Settings.model_fields,
 )
 def test_every_setting_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     default = Settings.model_fields[name].default

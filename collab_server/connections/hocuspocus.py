@@ -27,6 +27,7 @@ from schemas.errors import CollabError, Malformed, RateLimited, Restarting, Unau
 
 log = structlog.get_logger(__name__)
 MAX_WAITING_MESSAGES = 1000  # per socket, before their documents' credentials are answered
+IDLE_SECONDS = 60.0  # without any document; providers give up a silent socket after 30
 DETACHED = "provider_initiated"
 
 
@@ -63,7 +64,7 @@ class HocuspocusConnection:
                 except CollabError as error:
                     self._socket.close(error)
                     continue
-                if document and document.unsaved_bytes > self._settings.document_window_bytes:
+                if document and self._hub.congested(document):
                     await self._hub.room(document)
         finally:
             await self._tasks.cancel()
@@ -106,7 +107,6 @@ class HocuspocusConnection:
     def _ask(self, address: str, credential: Credential) -> None:
         if address not in self._entrances and len(self._entrances) >= self._settings.max_documents_per_socket:
             raise RateLimited("Too many documents on one socket.")
-        self._socket.expected()
         entrance = _Entrance(Hocuspocus(address, credential.version))
         self._entrances[address] = entrance
         self._tasks.start("admit", self._admit(address, entrance, credential))
@@ -130,6 +130,7 @@ class HocuspocusConnection:
             peer.send(Granted(granted.role.may_write))
             entrance.peer = peer
             entrance.document = await self._hub.join(peer)
+            self._socket.expected()
         except CollabError as error:
             entrance.peer = None
             self._refuse(entrance, error)
@@ -149,6 +150,13 @@ class HocuspocusConnection:
             return
         entrance.waiting = None
         self._push(entrance.codec.encode(Denied(error)))
+        self._watch_idleness()
+
+    def _watch_idleness(self) -> None:
+        """A socket that is in no document is only kept for a while: its client may try another token."""
+        if not any(e.peer is not None or e.waiting is not None for e in self._entrances.values()):
+            self._socket.expected()
+            self._socket.expect_within(IDLE_SECONDS)
 
     def _inside(
         self, address: str, entrance: _Entrance, document: OpenDocument, peer: Peer, content: Content
@@ -159,6 +167,7 @@ class HocuspocusConnection:
             case Detach():
                 self._hub.leave(document, peer)
                 del self._entrances[address]
+                self._watch_idleness()
                 self._push(entrance.codec.close_frame(DETACHED))
             case Stateless():
                 pass

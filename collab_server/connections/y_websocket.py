@@ -56,7 +56,7 @@ async def serve_y_websocket(
                 peer.end(error)
                 continue
             hub.receive(document, peer, message)
-            if document.unsaved_bytes > settings.document_window_bytes:
+            if hub.congested(document):
                 await hub.room(document)
     finally:
         hub.leave(document, peer)

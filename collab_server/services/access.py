@@ -1,5 +1,6 @@
 """Who stands behind a socket, and whether they still may. The only door for sockets."""
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,7 +9,7 @@ import structlog
 from auth.secrets import digest, is_ticket
 from auth.tokens import AccessTokens
 from collab_server.ports import Clock
-from persistence import grants, tickets
+from persistence import grants, sessions, tickets
 from persistence.database import Database
 from persistence.grants import Standing
 from schemas.errors import DocumentNotFound, RoleRevoked, Unauthenticated
@@ -16,6 +17,12 @@ from schemas.ids import AccountId, Principal, is_document_id, principal_of
 from schemas.roles import Role
 
 log = structlog.get_logger(__name__)
+SESSIONS_PER_QUERY = 500  # SQLite takes 999 parameters in older versions
+
+
+def batched(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,15 @@ class AccessService:
         if standing.acl_version is not None and standing.role is None:
             raise RoleRevoked
         return _access(standing, now, session_id, document_id)
+
+    async def ended_sessions(self, session_ids: Collection[str]) -> set[str]:
+        """Those of ``session_ids`` that are over, on whatever node that happened."""
+        now = self.clock.now()
+        over: set[str] = set()
+        async with self.database.read() as connection:
+            for chunk in batched(sorted(session_ids), SESSIONS_PER_QUERY):
+                over |= await sessions.ended(connection, chunk, now)
+        return over
 
     async def _standing(self, account_id: str, session_id: str, document_id: str) -> Standing | None:
         known = document_id if is_document_id(document_id) else None  # Postgres takes no NUL, say

@@ -39,7 +39,8 @@ class SocketEndpoint:
         error = self._refusal(scope, hub)
         if error is not None:
             headers = {"Retry-After": "1"} if isinstance(error, Restarting) else None
-            return await ProblemResponse(error, headers=headers)(scope, receive, send)
+            answer = ProblemResponse(error, scope["state"]["request_id"], headers)
+            return await answer(scope, receive, send)
         with structlog.contextvars.bound_contextvars(connection_id=new_id()[:8]):
             await receive()  # websocket.connect
             offered = scope.get("subprotocols") or []
@@ -88,9 +89,8 @@ class NoEndpoint:
     """Sockets are not served here: a real 404, where an early close would say 403."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await ProblemResponse(NotFound("No WebSocket is served here: see /ws/{document} and /collab."))(
-            scope, receive, send
-        )
+        error = NotFound("No WebSocket is served here: see /ws/{document} and /collab.")
+        await ProblemResponse(error, scope["state"]["request_id"])(scope, receive, send)
 
 
 def _credential(query: dict[str, list[str]], subprotocols: list[str]) -> str:

@@ -1,7 +1,7 @@
 """The path of an update on a real database: what is shown, acked and stored, and in which order."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -21,9 +21,14 @@ from schemas.errors import (
     StorageFull,
     StorageUnavailable,
     TokenExpired,
+    Unauthenticated,
 )
 from schemas.roles import Role
 from tests.integration.stage import Stage, stage
+
+
+async def nobody_signed_out(_: Collection[str]) -> set[str]:
+    return set()
 
 
 @pytest.fixture
@@ -282,7 +287,7 @@ async def test_two_nodes_on_one_database_converge_with_nothing_else_between_them
         await alice.until(lambda: alice.acks == 5)
         await bob.until(lambda: bob.acks == 5)
         for one in (node, other):
-            await Rounds(one.hub, one.log, SystemClock(), one.settings).poll_once()
+            await Rounds(one.hub, one.log, SystemClock(), one.settings, nobody_signed_out).poll_once()
         await alice.until(lambda: len(alice.take()) == 20)
         await bob.until(lambda: len(bob.take()) == 20)
         assert alice.take() == bob.take() == await node.stored_text()
@@ -302,7 +307,7 @@ async def test_drain_saves_what_is_open_and_sends_everybody_elsewhere(database: 
 
 async def test_client_is_asked_for_a_new_token_before_the_old_one_ends_and_ended_without_one(node: Stage) -> None:
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
-    rounds = Rounds(node.hub, node.log, clock, node.settings)
+    rounds = Rounds(node.hub, node.log, clock, node.settings, nobody_signed_out)
     alice, bob = await node.client("alice", hocuspocus=True), await node.client("bob", hocuspocus=True)
     for client in (alice, bob):
         client.peer.access = replace(client.peer.access, expires_at=clock.now() + timedelta(seconds=90))
@@ -333,7 +338,7 @@ async def test_row_of_another_node_with_a_cut_emoji_is_shown_as_it_was_received(
         alice.say(Update(whole))
         alice.say(Update(between))
         await alice.until(lambda: alice.acks == 2)
-        await Rounds(other.hub, other.log, SystemClock(), other.settings).poll_once()
+        await Rounds(other.hub, other.log, SystemClock(), other.settings, nobody_signed_out).poll_once()
         await bob.until(lambda: bob.frames)
         late = await other.client("late", hocuspocus=True)
         late.sync()
@@ -341,3 +346,14 @@ async def test_row_of_another_node_with_a_cut_emoji_is_shown_as_it_was_received(
     async with stage(database, make=False) as third:
         await third.client("carol")
         assert third.hub.documents[0].live.replica.state_as_update() == merged([whole, between])
+
+
+async def test_session_that_ended_on_another_node_is_noticed_by_the_poll(node: Stage) -> None:
+    alice, bob = await node.client("alice"), await node.client("bob")
+
+    async def ended(session_ids: Collection[str]) -> set[str]:
+        return {"session-alice"} & set(session_ids)
+
+    await Rounds(node.hub, node.log, SystemClock(), node.settings, ended).end_sessions()
+    assert isinstance(alice.ended[0], Unauthenticated)
+    assert bob.ended == []
