@@ -98,7 +98,9 @@ class Committer:
                     settler.give_up(document, outcome)
                 else:
                     settler.settle(document, outcome)
-            except Exception:  # one document's trouble must not stop the flusher of all
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # one document's trouble, also a panic, must not leave the others unsettled
                 log.exception("a batch could not be settled", document_id=document.id)
                 settler.give_up(document, StorageUnavailable())
 
