@@ -152,8 +152,8 @@ def compact_without_the_last() -> None:
     """A checkpoint covers one update that is not in it. Needs rows that are pruned."""
     original = Compactor._in_worker
 
-    async def in_worker(self: Compactor, pieces: Any, updates: Any) -> Any:
-        return await original(self, pieces, updates[:-1])
+    async def in_worker(self: Compactor, *work: Any) -> Any:
+        return await original(self, *work[:-1], work[-1][:-1])
 
     Compactor._in_worker = in_worker  # type: ignore[method-assign]
 

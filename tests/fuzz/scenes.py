@@ -111,7 +111,7 @@ class Scenes:
     async def _answered(self, socket: RawSocket, wire: Dialect) -> bool:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while (message := await socket.receive()) is not None:
-                received = wire.read(message)
+                received = wire.read(message) if message.startswith(wire.prefix) else None
                 if received is not None and received.kind == SYNC and received.step == STEP2:
                     return True
         return False

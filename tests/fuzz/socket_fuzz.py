@@ -157,13 +157,23 @@ class SocketFuzz:
                 if STAYS not in hostile.codes:
                     self.found("wrong_codes", f"no close after {hostile.kind}: {hostile.body[:80].hex()}")
                 continue
-            if socket.code is None:
-                self.found("hangs", f"no answer after {hostile.kind}: {hostile.body[:80].hex()}")
-            elif socket.code not in hostile.codes:
-                self.found("wrong_codes", f"{socket.code} after {hostile.kind}: {hostile.body[:80].hex()}")
-            self.totals[f"closed_{socket.code}"] += 1
-            self._again += burst[number + 1 :]
+            self._closed(socket.code, burst, number)
             return
+
+    def _closed(self, code: int | None, burst: list[Hostile], number: int) -> None:
+        """No answer after ``burst[number]``. It ended the connection, or one soon after it did: an answer that
+        waits for a commit is not sent to who is closed meanwhile."""
+        first = burst[number]
+        if code is None:
+            self.found("hangs", f"no answer after {first.kind}: {first.body[:80].hex()}")
+            return
+        self.totals[f"closed_{code}"] += 1
+        guilty = next((n for n in range(number, len(burst)) if code in burst[n].codes), None)
+        if guilty is None:
+            self.found("wrong_codes", f"{code} after {first.kind}: {first.body[:80].hex()}")
+            guilty = number
+        self.totals["frames"] += guilty - number
+        self._again += burst[guilty + 1 :]
 
     async def _answer(self, socket: RawSocket, wire: Dialect, *, asked: bool = True) -> bytes | None:
         """Read up to the answer of our question; the server's state vector, or the answer. None: no answer."""
