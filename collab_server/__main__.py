@@ -27,7 +27,7 @@ from persistence.database import Database
 from persistence.sqlite import Sqlite
 from persistence.stored_log import StoredLog
 from persistence.tables import accounts
-from schemas.errors import CollabError, ConfigurationError, InvalidForm, StorageUnavailable
+from schemas.errors import CollabError, ConfigurationError, InvalidForm, Restarting, StorageUnavailable
 from schemas.forms.accounts import Registration
 
 T = TypeVar("T")
@@ -35,6 +35,7 @@ T = TypeVar("T")
 EX_CONFIG = 78  # sysexits.h: something for the operator to change; a supervisor should not simply restart
 PING_SECONDS = 20  # y-websocket 4 leaves after 45 s of silence
 GRACE_SECONDS = 20  # for connections, on SIGTERM; supervisors usually kill after 30
+GOODBYE_SECONDS = 5.0  # for close frames to be sent before uvicorn cuts what is left
 
 cli = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="A server for Yjs clients."
@@ -122,7 +123,7 @@ def main() -> None:
 
 
 class _Node(uvicorn.Server):
-    """Says where it serves once it does."""
+    """Says where it serves once it does, and drains before it goes."""
 
     def __init__(self, config: uvicorn.Config, where: str) -> None:
         super().__init__(config)
@@ -133,6 +134,14 @@ class _Node(uvicorn.Server):
         if self.started:
             out.print(f"Serving on {self._where}")
             sys.stdout.flush()  # for whoever waits for the line at the other end of a pipe
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn would close every socket first: what they sent last would be saved and never acked."""
+        state = self.lifespan.state
+        if "hub" in state:
+            await state["hub"].drain()
+            await state["sockets"].close_all(Restarting(), GOODBYE_SECONDS)
+        await super().shutdown(sockets)
 
 
 def application() -> Any:

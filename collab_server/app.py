@@ -12,6 +12,7 @@ from auth.passwords import Passwords
 from auth.secrets import RefreshTokens, derive_key
 from auth.tokens import AccessTokens
 from collab_server.clock import SystemClock
+from collab_server.connections.socket import OpenSockets
 from collab_server.hub import Hub
 from collab_server.node import running_hub
 from collab_server.ports import Clock
@@ -41,6 +42,7 @@ class State(TypedDict):
 
     services: Services
     hub: Hub
+    sockets: OpenSockets
     socket_url: str
 
 
@@ -60,7 +62,8 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Starlette:
                 await migrate.upgrade(database)
             services = await stack.enter_async_context(_services(settings, database, clock, secret))
             hub = await stack.enter_async_context(running_hub(settings, database, clock, services))
-            yield State(services=services, hub=hub, socket_url=_socket_url(settings))
+            sockets = OpenSockets()
+            yield State(services=services, hub=hub, sockets=sockets, socket_url=_socket_url(settings))
 
     app = Starlette(
         routes=[

@@ -1,6 +1,7 @@
 """One accepted WebSocket: its outbox, and how it ends. Knows no dialect."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -13,6 +14,31 @@ log = structlog.get_logger(__name__)
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 CloseCode = Callable[[CollabError], tuple[int, str]]
 CLOSE_PATIENCE_SECONDS = 5.0  # for a peer that does not read: then the transport is dropped without goodbye
+
+
+class OpenSockets:
+    """All sockets of this node, for its end."""
+
+    def __init__(self) -> None:
+        self._sockets: set[Socket] = set()
+        self._one_less = asyncio.Event()
+
+    def add(self, socket: "Socket") -> None:
+        self._sockets.add(socket)
+
+    def discard(self, socket: "Socket") -> None:
+        self._sockets.discard(socket)
+        self._one_less.set()
+
+    async def close_all(self, error: CollabError, patience_seconds: float) -> None:
+        """Say goodbye to those that have not been told yet, and wait until all are gone or patience ends."""
+        for socket in tuple(self._sockets):
+            socket.close(error)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_seconds):
+                while self._sockets:
+                    self._one_less.clear()
+                    await self._one_less.wait()
 
 
 class Socket:

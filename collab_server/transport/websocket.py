@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from collab_server.connections.hocuspocus import HocuspocusConnection
-from collab_server.connections.socket import Socket
+from collab_server.connections.socket import OpenSockets, Socket
 from collab_server.connections.y_websocket import serve_y_websocket
 from collab_server.hub import Hub
 from collab_server.services.access import AccessService
@@ -28,7 +28,7 @@ BEARER_SUBPROTOCOL = "collab.bearer"
 
 
 class SocketEndpoint:
-    """What both endpoints share. ``scope["state"]`` holds the hub and the access service of the lifespan."""
+    """What both endpoints share. ``scope["state"]`` is that of the lifespan: ``app.State``."""
 
     def __init__(self, settings: Settings, rules: OriginRules) -> None:
         self._settings = settings
@@ -47,7 +47,12 @@ class SocketEndpoint:
             chosen = BEARER_SUBPROTOCOL if BEARER_SUBPROTOCOL in offered else None
             await send({"type": "websocket.accept", "subprotocol": chosen})
             socket = Socket(receive, send, self._settings.outbox_bytes, close_for)
-            await self.serve(scope, socket, hub, scope["state"]["services"].access)
+            sockets: OpenSockets = scope["state"]["sockets"]
+            sockets.add(socket)
+            try:
+                await self.serve(scope, socket, hub, scope["state"]["services"].access)
+            finally:
+                sockets.discard(socket)
         return None
 
     def _refusal(self, scope: Scope, hub: Hub) -> CollabError | None:

@@ -155,3 +155,19 @@ async def test_emoji_that_somebody_cut_in_two_leaves_the_document_readable_for_e
         await late.insert("text", 0, "ещё ")
         await two.wait_text("text", "ещё " + text, timeout=20)
         assert await node.errors() == []
+
+
+async def test_server_that_is_told_to_stop_saves_acks_and_says_come_back(node: NodeDriver, server: Server) -> None:
+    anna = await server.account("Anna")
+    document = await server.document(anna)
+    one = await (await join(node, server, anna, document, "hocuspocus-4")).wait_synced()
+    two = await (await join(node, server, anna, document, "y-websocket-3")).wait_synced()
+    for n in range(50):
+        await one.insert("text", 0, str(n % 10))
+    await server.stop()
+    assert (await one.wait_closed(1012))[0]["reason"] == "restarting"
+    assert (await two.wait_closed(1012))[0]["reason"] == "restarting"
+    await server.start()
+    await one.wait_synced(timeout=30)
+    await two.wait_text("text", await one.text("text"), timeout=30)
+    assert len(await two.text("text")) == 50

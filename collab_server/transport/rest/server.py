@@ -8,6 +8,7 @@ from collab_server import __version__
 from collab_server.transport.rest.dependencies import services_of
 from collab_server.transport.rest.json_route import JsonRoute
 from collab_server.transport.rest.openapi import problems
+from schemas.errors import Restarting
 from schemas.forms.server import InfoView, KindView
 from schemas.kinds import KINDS
 
@@ -27,5 +28,7 @@ async def healthz(request: Request) -> JSONResponse:
 
 async def readyz(request: Request) -> JSONResponse:
     """Can work. A problem (503) takes this node out of the load balancer."""
+    if request.state.hub.draining:
+        raise Restarting
     await services_of(request).health.ready()
     return JSONResponse({"status": "ok"})
