@@ -22,6 +22,11 @@ class Hostile:
     kind: str
     body: bytes
     codes: frozenset[int]
+    address: float = 1.0  # how much of the address before it is sent
+
+    def after(self, prefix: bytes) -> bytes:
+        """The whole frame, in a dialect that begins its frames with ``prefix``."""
+        return prefix[: int(self.address * len(prefix))] + self.body
 
 
 def _hostile(kind: str, body: bytes, *codes: int) -> Hostile:
@@ -41,6 +46,7 @@ class HostileFrames:
     def __iter__(self) -> Iterator[Hostile]:
         kinds = (
             (self._cut, 8),
+            (self._cut_address, 1),
             (self._random_bytes, 3),
             (self._unknown_type, 3),
             (self._mutated_update, 40),
@@ -70,6 +76,9 @@ class HostileFrames:
 
     def _cut(self) -> Hostile:
         return _hostile("truncated", next(self._cuts), MALFORMED)
+
+    def _cut_address(self) -> Hostile:
+        return Hostile("truncated address", b"", frozenset((MALFORMED,)), self._random.random())
 
     def _random_bytes(self) -> Hostile:
         body = self._random.randbytes(self._random.randrange(1, 60))

@@ -1,5 +1,5 @@
 """Hostile connections that a single frame cannot be: floods before the credential, broken WebSocket frames,
-slices, strangers. One scene is played beside each round of frames."""
+slices, strangers. They are played beside the frames, and counted apart: most of a flood is never read."""
 
 import asyncio
 import itertools
@@ -118,7 +118,7 @@ class Scenes:
 
     async def _ends(self, name: str, socket: RawSocket, *codes: int, frames: int = 1, within: float = 0) -> None:
         """The connection ends with one of ``codes``."""
-        self._findings.totals["frames"] += frames
+        self._findings.totals["scene_frames"] += frames
         async with asyncio.timeout(PATIENCE_SECONDS + within):
             while await socket.receive() is not None:
                 pass
@@ -127,7 +127,7 @@ class Scenes:
         await socket.close()
 
     async def _goes_on(self, name: str, socket: RawSocket, wire: Dialect, frames: int = 1) -> None:
-        self._findings.totals["frames"] += frames
+        self._findings.totals["scene_frames"] += frames
         if not await self._asks(socket, wire):
             self._findings.found("wrong_codes", f"{socket.code} after {name}")
         await socket.close()
@@ -157,7 +157,7 @@ class Scenes:
         """Gone in the middle of a frame: nobody hears of it, and nothing stays behind."""
         socket = await self._inside(self._hocuspocus)
         socket.send(frame(self._hocuspocus.prefix + awareness(9, 1, "{}"))[:-3])
-        self._findings.totals["frames"] += 1
+        self._findings.totals["scene_frames"] += 1
         await socket.close()
 
     # -- strangers -----------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from tests.fuzz.scenes import Scenes
 FRAMES = 100_000
 BURST = 24  # frames on their way in one connection
 SOCKETS = 6  # at a time
+SCENES_PAUSE_SECONDS = 0.2
 ANSWER_SECONDS = 5.0  # without an answer or a close for so long: a hang
 WARM_UP = 0.1  # of the frames, before memory is measured
 KIB = 1024
@@ -60,23 +61,31 @@ class SocketFuzz:
 
     async def run(self, frames: int, progress: Progress) -> None:
         process = psutil.Process(self.server.pid)
-        scenes = Scenes(self.server, self.workload, self)
+        scenes = asyncio.create_task(self._play(Scenes(self.server, self.workload, self)))
+        attackers = [asyncio.create_task(self._attack(frames)) for _ in range(SOCKETS)]
         resident = 0
-        last = 0.0
-        while self.totals["frames"] < frames:
-            await asyncio.gather(*(self._connection() for _ in range(SOCKETS)), scenes.next())
-            if not self.server.alive:
-                self.totals["crashes"] += 1
-                self.findings.append(f"the server died; its log ends: {self.server.log_text()[-2000:]}")
-                return
-            if not resident and self.totals["frames"] > WARM_UP * frames:
+        while not all(task.done() for task in attackers):
+            await asyncio.wait(attackers, timeout=1)
+            if not resident and self.totals["frames"] > WARM_UP * frames and self.server.alive:
                 resident = process.memory_info().rss
-            if time.monotonic() - last > 1:
-                last = time.monotonic()
-                progress(dict(self.totals))
+            progress(dict(self.totals))
+        scenes.cancel()
+        await asyncio.gather(*attackers)
+        if not self.server.alive:
+            self.found("crashes", f"the server died; its log ends: {self.server.log_text()[-2000:]}")
+            return
         await self.workload.rest()
         grown = (process.memory_info().rss - (resident or process.memory_info().rss)) / KIB / KIB
         self.totals["rss_growth_mib"] = max(0, round(grown))
+
+    async def _attack(self, frames: int) -> None:
+        while self.totals["frames"] < frames and self.server.alive:
+            await self._connection()
+
+    async def _play(self, scenes: Scenes) -> None:
+        while True:
+            await scenes.next()
+            await asyncio.sleep(SCENES_PAUSE_SECONDS)
 
     def found(self, figure: str, what: str) -> None:
         """Something is wrong."""
@@ -101,7 +110,16 @@ class SocketFuzz:
     def figures(self, seconds: float) -> dict[str, float]:
         ledger = self.workload.ledger.figures()
         innocent = ("writes", "acked", *ZERO)
-        names = ("frames", "crashes", "hangs", "wrong_codes", "errors_logged", "rss_growth_mib")
+        names = (
+            "frames",
+            "connections",
+            "scene_frames",
+            "crashes",
+            "hangs",
+            "wrong_codes",
+            "errors_logged",
+            "rss_growth_mib",
+        )
         figures: dict[str, float] = {name: self.totals[name] for name in names}
         figures["frames_per_second"] = round(self.totals["frames"] / seconds, 1)
         figures |= {f"innocent_{name}": ledger[name] for name in innocent}
@@ -114,6 +132,7 @@ class SocketFuzz:
         return doc.client_id, _clocks(doc.get_state()).get(doc.client_id, 0)
 
     async def _connection(self) -> None:
+        self.totals["connections"] += 1
         dialect = self._random.choice(DIALECTS)
         document = self.workload.documents[0]
         who = self._random.choice(("second", "second", "viewer"))
@@ -146,13 +165,13 @@ class SocketFuzz:
         # A state vector is a question itself.
         socket.send(
             b"".join(
-                frame(wire.prefix + hostile.body) + (b"" if hostile.kind.startswith("state vector") else question)
+                frame(hostile.after(wire.prefix)) + (b"" if hostile.kind.startswith("state vector") else question)
                 for hostile in burst
             )
         )
         for number, hostile in enumerate(burst):
             answered = await self._answer(socket, wire, asked=False)
-            self.totals["frames"] += 1
+            self._count(hostile)
             if answered is not None:
                 if STAYS not in hostile.codes:
                     self.found("wrong_codes", f"no close after {hostile.kind}: {hostile.body[:80].hex()}")
@@ -172,8 +191,13 @@ class SocketFuzz:
         if guilty is None:
             self.found("wrong_codes", f"{code} after {first.kind}: {first.body[:80].hex()}")
             guilty = number
-        self.totals["frames"] += guilty - number
+        for hostile in burst[number + 1 : guilty + 1]:
+            self._count(hostile)
         self._again += burst[guilty + 1 :]
+
+    def _count(self, hostile: Hostile) -> None:
+        self.totals["frames"] += 1
+        self.totals[f"frames_{hostile.kind.replace(' ', '_')}"] += 1
 
     async def _answer(self, socket: RawSocket, wire: Dialect, *, asked: bool = True) -> bytes | None:
         """Read up to the answer of our question; the server's state vector, or the answer. None: no answer."""
