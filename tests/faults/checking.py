@@ -15,7 +15,7 @@ FLAGS = {
     "show-one-of-many": ("--commit-ms", "150"),
     "compact-without-the-last": (),
 }
-LIFE_SECONDS = {"compact-without-the-last": 5.0}  # the worker has to start first
+LIFE_SECONDS = {"compact-without-the-last": 8.0}  # the worker has to start first
 
 
 async def finds(mutant: str, seed: int, database: str = "sqlite") -> dict[str, int]:

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from random import Random
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -43,6 +43,7 @@ class Client:
         self.refused = asyncio.Event()
         self.close_code: int | None = None
         self.answers = True  # the server's questions
+        self.known = False  # something of ours was acked: the server knows whose client id it is
         self._credential = credential
         self._socket_url = socket_url
         self._wire = Dialect(dialect, document)
@@ -136,8 +137,9 @@ class Client:
             self._answered = True
         await self._send(sync(STEP2, self.replica.doc.get_update(state_vector)))
 
-    def _acked(self, tokens: Iterable[str]) -> None:
+    def _acked(self, tokens: Collection[str]) -> None:
         self.ledger.ack(tokens)
+        self.known = self.known or bool(tokens)
         self.ledger.last_ack = time.monotonic()
         for token in tokens:
             self._own.pop(token, None)
@@ -185,12 +187,13 @@ async def joined(client: Client) -> asyncio.Task[None]:
     waiting = asyncio.get_running_loop().create_task(client.synced.wait())
     try:
         await asyncio.wait([session, waiting], timeout=OPEN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if not client.synced.is_set():
+            raise ConnectionError(f"no sync: closed with {client.close_code}")
+    except BaseException:
+        await ended(session)
+        raise
     finally:
         waiting.cancel()
-        if not client.synced.is_set():
-            await ended(session)
-    if not client.synced.is_set():
-        raise ConnectionError(f"no sync: closed with {client.close_code}")
     return session
 
 

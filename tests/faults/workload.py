@@ -206,7 +206,9 @@ class Workload:
             client.vanish()
 
     async def _impersonate(self, document: str, victim: Client) -> None:
-        """Write under the client id of somebody else."""
+        """Write under the client id of somebody else. Before they have used it, it is nobody's."""
+        if not victim.known:
+            return
         client = self._client(document, "second", client_id=victim.replica.doc.client_id)
         async with self._guest(client):
             await client.write(forbidden=True)

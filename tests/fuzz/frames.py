@@ -122,6 +122,8 @@ class HostileFrames:
     def _spoofed(self) -> Hostile:
         """Somebody else's client id. STAYS: they were faster, then it is taken for a copy of theirs."""
         client, clock = self._spoof()
+        if not clock:  # nobody's yet
+            return self._gap()
         evil = u.text("EVIL", root="text")
         return _hostile("spoofed", sync(UPDATE, u.update(u.section(client, clock, evil))), STAYS, FOREIGN)
 
