@@ -152,11 +152,11 @@ class Hub:
                         self._committer.dirty(document)
                 case Ack(_, count):
                     self._acknowledge_after_all(document, peer, count)
-                case Reply(_, message, shows_content):
-                    newest = document.newest_batch if shows_content else None
+                case Reply(_, message, shows_content, promises):
+                    newest = document.newest_batch if shows_content or promises else None
                     frame = peer.codec.encode(message)
                     if newest is not None and frame is not None:
-                        newest.held.append((peer, frame))
+                        (newest.promises if promises else newest.held).append((peer, frame))
                     elif frame is not None:
                         peer.outbox.push(frame)
                 case PresenceChanged():
@@ -221,6 +221,8 @@ class Hub:
         document.show(batch)
         for peer, count in batch.acks.items():
             peer.acknowledge(count, seq)
+        for peer, frame in batch.promises:
+            peer.outbox.push(frame)
         if document.applied < seq:
             self._tasks.start("catch up", self.catch_up(document))
         document.rows_since_checkpoint += 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from collab_server.dialects.sync_body import encode_body
 from collab_server.live.document import LiveDocument
 from collab_server.live.effects import Append, PeerId
-from collab_server.live.messages import Awareness, Update
+from collab_server.live.messages import EMPTY_AWARENESS, Awareness, Update
 from collab_server.live.replica import merged
 from collab_server.peers import Peer
 from collab_server.services.access import Access
@@ -24,6 +24,7 @@ class OpenBatch:
     claims: dict[int, str] = field(default_factory=dict)
     acks: dict[Peer, int] = field(default_factory=dict)
     held: list[tuple[Peer, bytes]] = field(default_factory=list)  # answers that show what is in here
+    promises: list[tuple[Peer, bytes]] = field(default_factory=list)  # answers that call it saved
     bytes: int = 0
     cuts: bool = False
     shown: int = 0  # entries that local writers were shown before the commit, because it was slow
@@ -100,6 +101,7 @@ class OpenDocument:
         batch.senders += later.senders
         batch.claims |= later.claims
         batch.held += later.held
+        batch.promises += later.promises
         batch.bytes += later.bytes
         batch.cuts |= later.cuts
         for peer, count in later.acks.items():
@@ -129,6 +131,8 @@ class OpenDocument:
 
     def show_early(self, batch: OpenBatch) -> None:
         """The commit is slow: local writers see what is in the batch; viewers and acks wait for the commit."""
+        for peer, _ in batch.promises:  # y-sweet clients leave after three silent seconds
+            peer.send(EMPTY_AWARENESS)
         writers = [held for held in batch.held if held[0].access.role.may_write]
         for peer, frame in writers:
             peer.outbox.push(frame)

@@ -1,4 +1,4 @@
-"""A y-websocket client's socket: one document, known from the path before the first frame."""
+"""A socket of a y-websocket or y-sweet client: one document, known from the path before the first frame."""
 
 import asyncio
 
@@ -25,10 +25,9 @@ async def serve_y_websocket(
     *,
     document_id: str,
     credential: str,
-    acks: bool,
+    codec: YWebSocket,
 ) -> None:
     """Run one accepted socket to its end."""
-    codec = YWebSocket(acks=acks)
     try:
         async with asyncio.timeout(settings.auth_deadline_seconds):
             granted = await admit(access, credential, document_id)

@@ -19,11 +19,14 @@ from collab_server.live.guard import (
     missing,
 )
 from collab_server.live.messages import (
+    EMPTY_AWARENESS,
     Awareness,
     Granted,
     Inbound,
     NotSaved,
     QueryAwareness,
+    SaveEcho,
+    SaveQuery,
     SyncStep1,
     SyncStep2,
     Update,
@@ -59,6 +62,10 @@ class PeerState:
     owed: int = 0
     """Updates with a gap that were neither applied nor acked: the answer to our question holds them."""
     fruitless: int = 0
+    refused: bool = False
+    """Something it sent was refused: nothing may be called saved to it any more."""
+    save_query: bytes | None = None
+    """The newest version it asked about while an answer of its own was outstanding."""
 
 
 class LiveDocument:
@@ -124,6 +131,9 @@ class LiveDocument:
                 case Awareness(payload):
                     changed = self._presence.receive(sender, peer.principal, payload)
                     return [PresenceChanged()] if changed else []
+                case SaveQuery(version):
+                    peer.save_query = version
+                    return self._echo_save(peer)
                 case QueryAwareness():
                     everyone = self._presence.everything()
                     return [] if everyone is None else [Reply(sender, Awareness(everyone))]
@@ -154,7 +164,16 @@ class LiveDocument:
                 raise DocumentReset
             return self._ask_again(peer, acks)
         acks, peer.owed, peer.fruitless = acks + peer.owed, 0, 0
-        return self._merge(peer, update, footprint, acks)
+        return [*self._merge(peer, update, footprint, acks), *self._echo_save(peer, asked_now=False)]
+
+    def _echo_save(self, peer: PeerState, *, asked_now: bool = True) -> list[Effect]:
+        """True only when everything is here: also what the client still has to send as an answer to us."""
+        if peer.save_query is None:
+            return []
+        if peer.asked or peer.owed or peer.refused:  # it only has to hear that we are alive
+            return [Reply(peer.id, EMPTY_AWARENESS)] if asked_now else []
+        version, peer.save_query = peer.save_query, None
+        return [Reply(peer.id, SaveEcho(version), promises=True)]
 
     def _update(self, peer: PeerState, update: bytes) -> list[Effect]:
         if len(update) > self._limits.update_bytes:
@@ -176,6 +195,7 @@ class LiveDocument:
         if not peer.may_write:
             if self._replica.contains(footprint):
                 return [Ack(peer.id, acks)]
+            peer.refused = True
             return [Reply(peer.id, NotSaved(ReadOnly()))]
         fresh = fresh_clients(footprint, self._replica.clocks)
         if not fresh and not footprint.deletes:

@@ -33,11 +33,13 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Send to one peer. ``shows_content``: hold it back until all that is open is committed."""
+    """Send to one peer. ``shows_content``: hold it back until all that is open is committed (or shown early,
+    to writers, when the commit is slow). ``promises``: hold it back until all of it is committed."""
 
     peer: PeerId
     message: Outbound
     shows_content: bool = False
+    promises: bool = False
 
 
 @dataclass(frozen=True, slots=True)

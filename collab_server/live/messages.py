@@ -41,7 +41,21 @@ class QueryAwareness:
     """Asks for every presence state known."""
 
 
-Inbound = SyncStep1 | SyncStep2 | Update | Awareness | QueryAwareness
+@dataclass(frozen=True, slots=True)
+class SaveQuery:
+    """Asks to be told ``version`` when everything sent up to here is saved."""
+
+    version: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SaveEcho:
+    """Everything the peer had sent before its query for ``version`` is saved."""
+
+    version: bytes
+
+
+Inbound = SyncStep1 | SyncStep2 | Update | Awareness | QueryAwareness | SaveQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +84,7 @@ class CredentialWanted:
     """The credential ends soon: send a new one."""
 
 
-Outbound = SyncStep1 | SyncStep2 | Update | Awareness | NotSaved | Denied | Granted | CredentialWanted
+Outbound = SyncStep1 | SyncStep2 | Update | Awareness | SaveEcho | NotSaved | Denied | Granted | CredentialWanted
 EMPTY_AWARENESS = Awareness(b"\x00")
 """Says nothing, and is understood by every client of every family: the keep-alive."""
 EMPTY_UPDATE = b"\x00\x00"

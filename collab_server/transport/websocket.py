@@ -15,6 +15,8 @@ from starlette.types import Receive, Scope, Send
 from collab_server.connections.hocuspocus import HocuspocusConnection
 from collab_server.connections.socket import OpenSockets, Socket
 from collab_server.connections.y_websocket import serve_y_websocket
+from collab_server.dialects.y_sweet import YSweet
+from collab_server.dialects.y_websocket import YWebSocket
 from collab_server.hub import Hub
 from collab_server.services.access import AccessService
 from collab_server.settings import Settings
@@ -79,7 +81,24 @@ class YWebSocketEndpoint(SocketEndpoint):
             self._settings,
             document_id=scope["path_params"]["document_id"],
             credential=_credential(query, scope.get("subprotocols") or []),
-            acks="ack" in capabilities,
+            codec=YWebSocket(acks="ack" in capabilities),
+        )
+
+
+class YSweetEndpoint(SocketEndpoint):
+    """``/d/{document_id}/ws/{document_id}?token=`` (y-sweet's client builds it from its client token)."""
+
+    async def serve(self, scope: Scope, socket: Socket, hub: Hub, access: AccessService) -> None:
+        document_id, room = scope["path_params"]["document_id"], scope["path_params"]["room"]
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        await serve_y_websocket(
+            socket,
+            hub,
+            access,
+            self._settings,
+            document_id=document_id if room == document_id else "",
+            credential=_credential(query, scope.get("subprotocols") or []),
+            codec=YSweet(),
         )
 
 
@@ -94,7 +113,7 @@ class NoEndpoint:
     """Sockets are not served here: a real 404, where an early close would say 403."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = NotFound("No WebSocket is served here: see /ws/{document} and /collab.")
+        error = NotFound("No WebSocket is served here: see /ws/{id}, /collab and /d/{id}/ws/{id}.")
         await ProblemResponse(error, scope["state"]["request_id"])(scope, receive, send)
 
 
@@ -110,6 +129,7 @@ def _credential(query: dict[str, list[str]], subprotocols: list[str]) -> str:
 def socket_routes(settings: Settings, rules: OriginRules) -> list[BaseRoute]:
     return [
         WebSocketRoute("/ws/{document_id}", YWebSocketEndpoint(settings, rules), name="y-websocket"),
+        WebSocketRoute("/d/{document_id}/ws/{room}", YSweetEndpoint(settings, rules), name="y-sweet"),
         WebSocketRoute("/collab", HocuspocusEndpoint(settings, rules), name="hocuspocus"),
         WebSocketRoute("/collab/", HocuspocusEndpoint(settings, rules), name="hocuspocus-slash"),
         WebSocketRoute("/{anything:path}", NoEndpoint(), name="no-socket"),

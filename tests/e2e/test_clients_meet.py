@@ -3,8 +3,8 @@
 import pytest
 
 from tests.e2e.joining import join
-from tests.node import HOCUSPOCUS, Y_WEBSOCKET, NodeDriver, same_content
-from tests.server import Server
+from tests.node import HOCUSPOCUS, Y_WEBSOCKET, NodeClient, NodeDriver, same_content
+from tests.server import Account, Server
 
 FAMILIES = (*Y_WEBSOCKET, *HOCUSPOCUS)
 
@@ -171,3 +171,42 @@ async def test_server_that_is_told_to_stop_saves_acks_and_says_come_back(node: N
     await one.wait_synced(timeout=30)
     await two.wait_text("text", await one.text("text"), timeout=30)
     assert len(await two.text("text")) == 50
+
+
+async def y_sweet(node: NodeDriver, server: Server, who: Account, document: str) -> NodeClient:
+    return await node.connect("y-sweet", server.socket_url, document, token=who.token)
+
+
+async def test_y_sweet_client_meets_the_others_and_shows_saved_truthfully(
+    node: NodeDriver, server: Server
+) -> None:
+    anna = await server.account("Anna")
+    document = await server.document(anna)
+    other = await (await join(node, server, anna, document, "hocuspocus-4")).wait_synced()
+    sweet = await (await y_sweet(node, server, anna, document)).wait_synced()
+    await sweet.insert("text", 0, "сладко")
+    await sweet.wait_saved()
+    await other.wait_text("text", "сладко")
+    await server.kill()
+    await sweet.insert("text", 0, "offline ")
+    assert not (await sweet.state())["saved"]
+    await server.start()
+    await sweet.wait_saved(timeout=30)
+    await server.kill()  # what it calls saved is saved
+    await server.start()
+    late = await (await join(node, server, anna, document, "y-websocket-3")).wait_synced()
+    assert await late.text("text") == "offline сладко"
+
+
+async def test_y_sweet_viewer_is_never_told_that_its_change_was_saved(node: NodeDriver, server: Server) -> None:
+    anna, boris = await server.account("Anna"), await server.account("Boris")
+    document = await server.document(anna)
+    await server.grant(anna, document, boris, "viewer")
+    viewer = await (await y_sweet(node, server, boris, document)).wait_synced()
+    await viewer.wait_saved()
+    await viewer.insert("text", 0, "EVIL")
+    writer = await (await y_sweet(node, server, anna, document)).wait_synced()
+    await writer.insert("text", 0, "a")
+    await viewer.wait("text", root="text", includes="a")
+    assert not (await viewer.state())["saved"]
+    assert await writer.text("text") == "a"

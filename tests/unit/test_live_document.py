@@ -8,10 +8,13 @@ from collab_server.live.effects import Ack, Append, Close, PresenceChanged, Repl
 from collab_server.live.guard import inspect_update
 from collab_server.live.lib0 import write_var_string, write_var_uint
 from collab_server.live.messages import (
+    EMPTY_AWARENESS,
     Awareness,
     Granted,
     NotSaved,
     QueryAwareness,
+    SaveEcho,
+    SaveQuery,
     SyncStep1,
     SyncStep2,
     Update,
@@ -285,3 +288,24 @@ def test_cut_document_of_another_node_goes_on_as_bytes_here_too() -> None:
     live.merge_committed(between, "account:dave")
     assert isinstance(live.replica, BytesReplica)
     assert dict(live.replica.clocks) == {5: 4, 6: 1}
+
+
+def test_save_query_waits_for_the_answer_that_holds_what_was_typed_offline() -> None:
+    live, writer = live_document(), Writer(7)
+    live.receive(ALICE, SyncStep1(EMPTY))
+    assert live.receive(ALICE, SaveQuery(b"\x05")) == [Reply(ALICE, EMPTY_AWARENESS)]
+    offline = writer.type("offline")
+    assert live.receive(ALICE, SyncStep2(offline)) == [
+        Append(ALICE, offline, (7,), 1),
+        Reply(ALICE, SaveEcho(b"\x05"), promises=True),
+    ]
+    assert live.receive(ALICE, SaveQuery(b"\x06")) == [Reply(ALICE, SaveEcho(b"\x06"), promises=True)]
+
+
+def test_nothing_is_called_saved_to_a_peer_with_a_gap_or_a_refused_change() -> None:
+    live, writer = live_document(), Writer(7)
+    writer.type("lost")
+    live.receive(ALICE, Update(writer.type("b")))
+    assert live.receive(ALICE, SaveQuery(b"\x01")) == [Reply(ALICE, EMPTY_AWARENESS)]
+    live.receive(EVE, Update(Writer(9).type("evil")))
+    assert live.receive(EVE, SaveQuery(b"\x01")) == [Reply(EVE, EMPTY_AWARENESS)]
