@@ -56,6 +56,16 @@ class Campaign:
                 await self.workload.new_documents()
         await self.workload.rest()
 
+    async def kills_of_slow_servers(self, count: int) -> None:
+        """Commits take longer than writers are made to wait for each other's work."""
+        self.ledger.only_readers_see = True
+        for number in range(count):
+            await self.kill("--commit-ms", "600")
+            self._note(f"slow kill {number + 1} of {count}")
+        await self._crashed()
+        await self.workload.rest()
+        self.ledger.only_readers_see = False
+
     async def crash_points(self, rounds: int = 1) -> None:
         for _ in range(rounds):
             for point in CRASH_POINTS:
@@ -166,13 +176,18 @@ class Campaign:
 
 @asynccontextmanager
 async def campaign(
-    database: str, seed: int, note: Note = lambda _: None, *flags: str, per_second: float = 20.0
+    database: str,
+    seed: int,
+    note: Note = lambda _: None,
+    *flags: str,
+    per_second: float = 20.0,
+    **settings: object,
 ) -> AsyncIterator[Campaign]:
     """A server on ``sqlite`` or ``postgres`` with everybody at work."""
     with tempfile.TemporaryDirectory(prefix="collab-faults-") as folder:
         postgres = await asyncio.to_thread(PostgresServer.start, own=True) if database == "postgres" else None
         url = await asyncio.to_thread(postgres.create, migrated=False) if postgres else ""
-        server = Victim(Path(folder) / "data", url)
+        server = Victim(Path(folder) / "data", url, **settings)
         workload = Workload(server, Ledger(), Random(seed), per_second=per_second)
         try:
             await server.start(*flags)

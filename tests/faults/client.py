@@ -16,12 +16,13 @@ from tests.faults.replica import TokenDoc
 from tests.faults.wire import AUTH, SAVED, STEP1, STEP2, SYNC, SYNC_STATUS, UPDATE, Dialect, sync
 
 OPEN_SECONDS = 10.0
+FINAL = range(4400, 4500)  # y-websocket does not come back
 Credential = Callable[[], str]
 _numbers = itertools.count(1)
 
 
 class Client:
-    """One replica of one document. ``reader`` clients have no right to write and are asked not to."""
+    """One replica of one document."""
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class Client:
         dialect: str = "y-websocket",
         random: Random | None = None,
         client_id: int | None = None,
+        may_write: bool = True,
     ) -> None:
         self.number = next(_numbers)
         self.document = document
@@ -42,6 +44,7 @@ class Client:
         self.synced = asyncio.Event()
         self.refused = asyncio.Event()
         self.close_code: int | None = None
+        self.may_write = may_write
         self.answers = True  # the server's questions
         self.known = False  # something of ours was acked: the server knows whose client id it is
         self._credential = credential
@@ -83,14 +86,16 @@ class Client:
             finally:
                 self._socket = None
                 self.synced.clear()
-        self.close_code = socket.close_code
+                self.close_code = socket.close_code
 
     async def stay(self, gate: asyncio.Event) -> None:
         """Come back for ever, whenever ``gate`` is open, as Yjs clients do."""
         while True:
             await gate.wait()
+            self.close_code = None
             with contextlib.suppress(OSError, WebSocketException, TimeoutError):
                 await self.session()
+            self.ledger.shut_out += self.close_code in FINAL
             await asyncio.sleep(self.random.uniform(0.01, 0.1))
 
     async def close(self) -> None:
@@ -115,7 +120,8 @@ class Client:
             case kind if kind == SYNC and received.step == STEP1:
                 await self._answer(received.payload)
             case kind if kind == SYNC:
-                self.ledger.see(self.document, self.number, tokens_in(received.payload))
+                tokens = tokens_in(received.payload)
+                self.ledger.see(self.document, self.number, tokens, may_write=self.may_write)
                 self.replica.apply(received.payload)
                 if received.step == STEP2:
                     self.synced.set()

@@ -43,6 +43,10 @@ class Ledger:
     refused_but_present: set[str] = field(default_factory=set)
     divergent: int = 0
     never_acked: int = 0
+    shut_out: int = 0
+    """Honest clients that were closed with a code that is final for y-websocket (4400 to 4499)."""
+    only_readers_see: bool = False
+    """Commits are slow: what writers are shown early is no promise, what readers are shown is."""
     refusals: int = 0
     last_ack: float = 0.0
 
@@ -56,13 +60,13 @@ class Ledger:
         for token in tokens:
             self.entries[token].acked = True
 
-    def see(self, document: str, reader: int, tokens: Iterable[str]) -> None:
+    def see(self, document: str, reader: int, tokens: Iterable[str], *, may_write: bool = True) -> None:
         """``reader`` received these from the server."""
         for token in tokens:
             entry = self.entries.get(token)
             if entry is None or entry.document != document:
                 self.invented.add(token)
-            elif entry.author != reader:
+            elif entry.author != reader and not (may_write and self.only_readers_see):
                 entry.seen = True
 
     def leave(self, tokens: Iterable[str]) -> None:
@@ -128,8 +132,18 @@ class Ledger:
             "refused_but_present": len(self.refused_but_present),
             "divergent": self.divergent,
             "never_acked": self.never_acked,
+            "shut_out": self.shut_out,
         }
 
 
-ZERO = ("acked_lost", "seen_lost", "left_lost", "invented", "refused_but_present", "divergent", "never_acked")
+ZERO = (
+    "acked_lost",
+    "seen_lost",
+    "left_lost",
+    "invented",
+    "refused_but_present",
+    "divergent",
+    "never_acked",
+    "shut_out",
+)
 """The figures of a ledger that must be 0."""

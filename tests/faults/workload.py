@@ -133,6 +133,7 @@ class Workload:
             lambda: self.token(who),
             dialect=dialect,
             client_id=client_id,
+            may_write=who != "viewer",
             random=Random(self.random.random()),
         )
 
