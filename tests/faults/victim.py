@@ -22,7 +22,6 @@ SETTINGS = {
     "unload_after_seconds": 0.2,
     # What is shown before its commit, because that is slow, may be lost by design: not in these runs, where
     # everything that was shown has to be there afterwards.
-    "provisional_after_ms": 60_000,
 }
 
 

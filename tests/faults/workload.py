@@ -270,6 +270,8 @@ class Workload:
         self.online.set()
         self.writing.set()
         while self.ledger.last_ack < opened and time.monotonic() - opened < REST_SECONDS:
+            if not self.server.alive:  # a crash point was reached at once
+                return
             await asyncio.sleep(0.002)
         self.first_ack_ms.append((time.monotonic() - opened) * 1000)
 

@@ -35,11 +35,13 @@ class Scenes:
         self._server = server
         self._workload = workload
         self._findings = findings
-        self._random = Random(1)
+        self._random = Random()
         document = workload.documents[0]
         self._y = Dialect("y-websocket", document)
         self._hocuspocus = Dialect("hocuspocus", document)
-        self._scenes = itertools.cycle(self._all())
+        scenes = self._all()
+        self._random.shuffle(scenes)
+        self._scenes = itertools.cycle(scenes)
 
     async def next(self) -> None:
         name, scene = next(self._scenes)
