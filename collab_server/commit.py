@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_RETRY_SECONDS = 0.05
 LAST_RETRY_SECONDS = 1.0
+SLOW_SECONDS = 1.0
 
 
 class Settler(Protocol):
@@ -27,8 +28,8 @@ class Settler(Protocol):
     def settle(self, document: OpenDocument, outcome: Outcome) -> None:
         """The document's committing batch has this outcome."""
 
-    def show_early(self, document: OpenDocument) -> None:
-        """The commit takes longer than it should."""
+    def still_waiting(self, document: OpenDocument) -> None:
+        """The commit has taken another second."""
 
     def give_up(self, document: OpenDocument, error: StorageUnavailable) -> None:
         """The storage stayed away for the whole window: nothing of this document's batches was acked."""
@@ -42,12 +43,10 @@ class Committer:
         update_log: UpdateLog,
         clock: Clock,
         *,
-        show_early_after_seconds: float,
         window_seconds: float,
     ) -> None:
         self._log = update_log
         self._clock = clock
-        self._show_early_after = show_early_after_seconds
         self._window = window_seconds
         self._dirty: dict[str, OpenDocument] = {}
         self._wake = asyncio.Event()
@@ -82,9 +81,9 @@ class Committer:
         batches = [batch for _, batch in self._sealed]
         appending = asyncio.ensure_future(self._append_with_retries(batches))
         try:
-            while not (await asyncio.wait([appending], timeout=self._show_early_after))[0]:
+            while not (await asyncio.wait([appending], timeout=SLOW_SECONDS))[0]:
                 for document in [*(document for document, _ in self._sealed), *self._dirty.values()]:
-                    settler.show_early(document)
+                    settler.still_waiting(document)
         finally:
             appending.cancel()
         try:

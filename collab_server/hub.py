@@ -9,7 +9,7 @@ from collab_server.commit import Committer
 from collab_server.compaction import Compactor
 from collab_server.live.document import DocumentLimits, LiveDocument
 from collab_server.live.effects import Ack, Append, Close, Effect, Poisoned, PresenceChanged, Reply
-from collab_server.live.messages import Inbound
+from collab_server.live.messages import EMPTY_AWARENESS, Inbound
 from collab_server.live.presence import Presence, PresenceLimits
 from collab_server.live.replica import EngineFailure
 from collab_server.loading import load_replica
@@ -268,11 +268,13 @@ class Hub:
                 peer.end(ClientIdOwned())
         self._abandon(document, Restarting())
 
-    def show_early(self, document: OpenDocument) -> None:
-        """The storage is slow: writers of this node see each other's work meanwhile, unacknowledged."""
+    def still_waiting(self, document: OpenDocument) -> None:
+        """The storage is slow. Nothing is shown before its commit, to nobody: whoever saw what a crash then
+        takes back would bring it along as somebody else's work. But a y-sweet client leaves after three
+        silent seconds."""
         for batch in (document.committing, document.gathering):
-            if batch is not None:
-                document.show_early(batch)
+            for peer, _ in batch.promises if batch else ():
+                peer.send(EMPTY_AWARENESS)
 
     def give_up(self, document: OpenDocument, error: StorageUnavailable) -> None:
         """Nothing in the document's batches was acked: its clients still have it and will bring it again."""

@@ -32,7 +32,6 @@ async def running_hub(
     committer = Committer(
         update_log,
         clock,
-        show_early_after_seconds=settings.provisional_after_ms / 1000,
         window_seconds=settings.storage_window_seconds,
     )
     hub = Hub(update_log, committer, clock, settings, recheck)

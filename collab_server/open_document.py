@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from collab_server.dialects.sync_body import encode_body
 from collab_server.live.document import LiveDocument
 from collab_server.live.effects import Append, PeerId
-from collab_server.live.messages import EMPTY_AWARENESS, Awareness, Update
+from collab_server.live.messages import Awareness, Update
 from collab_server.live.replica import merged
 from collab_server.peers import Peer
 from collab_server.services.access import Access
@@ -27,7 +27,6 @@ class OpenBatch:
     promises: list[tuple[Peer, bytes]] = field(default_factory=list)  # answers that call it saved
     bytes: int = 0
     cuts: bool = False
-    shown: int = 0  # entries that local writers were shown before the commit, because it was slow
 
 
 class OpenDocument:
@@ -119,41 +118,13 @@ class OpenDocument:
     # -- telling the peers ---------------------------------------------------------------------------------
 
     def show(self, batch: OpenBatch) -> None:
-        """The batch is committed: everybody sees it, each entry once, as one frame."""
+        """The batch is committed: everybody sees it, as one frame. Its only author has it already."""
         for peer, frame in batch.held:
             peer.outbox.push(frame)
-        batch.held.clear()
-        if batch.shown:
-            self._show_entries(batch, batch.shown, writers=True, readers=False)
-            self._show_entries(batch, 0, writers=False, readers=True)
-        else:
-            self._show_entries(batch, 0, writers=True, readers=True)
-
-    def show_early(self, batch: OpenBatch) -> None:
-        """The commit is slow: local writers see what is in the batch; viewers and acks wait for the commit."""
-        for peer, _ in batch.promises:  # y-sweet clients leave after three silent seconds
-            peer.send(EMPTY_AWARENESS)
-        writers = [held for held in batch.held if held[0].access.role.may_write]
-        for peer, frame in writers:
-            peer.outbox.push(frame)
-        if writers:
-            batch.held = [held for held in batch.held if not held[0].access.role.may_write]
-        self._show_entries(batch, batch.shown, writers=True, readers=False)
-        batch.shown = len(batch.entries)
-
-    def _show_entries(self, batch: OpenBatch, start: int, *, writers: bool, readers: bool) -> None:
-        entries = batch.entries[start:]
-        if not entries:
-            return
-        senders = batch.senders[start:]
-        only_sender = senders[0] if senders.count(senders[0]) == len(senders) else None
-        body = encode_body(Update(merged([entry.update for entry in entries])))
+        body = encode_body(Update(merged([entry.update for entry in batch.entries])))
         assert body is not None
-        if writers and readers:
-            audience = tuple(self.peers.values())
-        else:
-            audience = tuple(peer for peer in self.peers.values() if peer.access.role.may_write == writers)
-        self._broadcast(body, audience, except_=only_sender)
+        author = batch.senders[0] if len(set(batch.senders)) == 1 else None
+        self._broadcast(body, tuple(self.peers.values()), except_=author)
 
     def show_committed_elsewhere(self, update: bytes) -> None:
         body = encode_body(Update(update))

@@ -50,7 +50,6 @@ class Settings(BaseSettings):
     awareness_tick_ms: int = Field(30, ge=0, le=1000)
     awareness_expiry_seconds: float = Field(30.0, gt=0)
 
-    provisional_after_ms: int = Field(250, ge=10)
     storage_window_seconds: float = Field(30.0, gt=0)
     storage_window_bytes: int = Field(64 * MIB, ge=MIB)
     document_window_bytes: int = Field(4 * MIB, ge=64 * KIB)

@@ -33,8 +33,8 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Send to one peer. ``shows_content``: hold it back until all that is open is committed (or shown early,
-    to writers, when the commit is slow). ``promises``: hold it back until all of it is committed."""
+    """Send to one peer. ``shows_content``: hold it back until all that is open is committed, and send it before
+    the batch is shown. ``promises``: hold it back as well, and send it behind the batch's acks."""
 
     peer: PeerId
     message: Outbound

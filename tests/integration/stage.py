@@ -148,7 +148,6 @@ class Stage:
         self.committer = Committer(
             self.log,
             clock,
-            show_early_after_seconds=self.settings.provisional_after_ms / 1000,
             window_seconds=self.settings.storage_window_seconds,
         )
         self.roles: dict[str, Role | CollabError] = {}
@@ -182,7 +181,7 @@ class Stage:
         principal = Principal(f"account:{name}")
         version = more.pop("acl_version", 1)
         access = Access(name, name, f"session-{name}", document, role, principal, version, None)
-        codec = Hocuspocus(document) if hocuspocus else YWebSocket(acks=True)
+        codec = more.pop("codec", None) or (Hocuspocus(document) if hocuspocus else YWebSocket(acks=True))
         return await Client(self.hub, access, codec, more.pop("client_id", next(_client_ids))).join()
 
     async def stored_text(self, document: str = "doc") -> str:

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from collab_server import commit
 from collab_server.clock import ManualClock, SystemClock
-from collab_server.live.messages import Update
+from collab_server.dialects.y_sweet import YSweet
+from collab_server.live.messages import SaveQuery, Update
 from collab_server.live.replica import merged
 from collab_server.rounds import Rounds
 from persistence.database import Database
@@ -105,24 +107,22 @@ async def test_update_of_a_client_that_leaves_at_once_is_stored(node: Stage) -> 
     assert await node.stored_text() == "last words"
 
 
-async def test_slow_commit_shows_local_writers_each_others_work_and_nobody_else(database: Database) -> None:
-    async with stage(database, provisional_after_ms=20) as node:
+async def test_slow_commit_shows_nothing_to_anybody_and_keeps_y_sweet_clients_company(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "SLOW_SECONDS", 0.01)
+    async with stage(database) as node:
         alice, bob = await node.client("alice", hocuspocus=True), await node.client("bob")
-        viewer = await node.client("eve", Role.VIEWER)
+        sweet = await node.client("sweet", codec=YSweet())
         node.log.gate.clear()
         alice.type("a")
-        await bob.until(lambda: bob.take() == "a")
-        alice.type("b")
-        await bob.until(lambda: bob.take() == "ab")
-        late = await node.client("late")
-        late.sync()
-        await late.until(lambda: late.take() == "ab")
-        assert (alice.acks, viewer.frames) == (0, [])
-        shown = len(bob.frames)
+        sweet.say(SaveQuery(b"\x01"))
+        await sweet.until(lambda: len(sweet.frames) > 3)
+        assert set(sweet.frames) == {b"\x01\x01\x00"}
+        assert (alice.acks, bob.frames) == (0, [])
         node.log.gate.set()
-        await alice.until(lambda: alice.acks == 2)
-        await viewer.until(lambda: viewer.take() == "ab")
-        assert len(bob.frames) == shown, "nothing is shown twice"
+        await sweet.until(lambda: sweet.frames[-1] == b"\x66\x01\x01")
+        assert (alice.acks, bob.take()) == (1, "a")
 
 
 async def test_failed_commit_is_tried_again_and_acked_once(node: Stage) -> None:

@@ -1,10 +1,8 @@
-"""What writers are shown of each other while the storage is slow must not stand between them afterwards."""
+"""A crash while the storage is slow: nobody was shown what it takes back, so nobody brings it along."""
 
 import asyncio
 import time
 from pathlib import Path
-
-import pytest
 
 from tests.faults.client import Client, ended
 from tests.faults.ledger import Ledger
@@ -18,13 +16,9 @@ async def until(what, seconds: float) -> bool:
     return what()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="each brings the other's unsaved work along, and is refused it as foreign",
-)
-async def test_writers_who_saw_each_others_unsaved_work_come_back_after_a_crash(tmp_path: Path) -> None:
+async def test_writers_whose_unsaved_work_a_crash_takes_come_back_and_lose_nothing(tmp_path: Path) -> None:
     ledger = Ledger()
-    server = Victim(tmp_path, provisional_after_ms=50)
+    server = Victim(tmp_path)
     gate = asyncio.Event()
     gate.set()
     try:
@@ -37,7 +31,7 @@ async def test_writers_who_saw_each_others_unsaved_work_come_back_after_a_crash(
         assert await until(lambda: all(client.synced.is_set() for client in clients), 10)
         for client in clients:
             await client.write()
-        assert await until(lambda: all(len(c.replica.tokens()) == 2 for c in clients), 10), "not shown early"
+        assert not await until(lambda: any(len(c.replica.tokens()) == 2 for c in clients), 0.5), "shown early"
 
         await server.kill()
         await server.start()

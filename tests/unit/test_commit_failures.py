@@ -49,7 +49,7 @@ class Settler:
         self.settled.append(document.id)
         document.committing = None
 
-    def show_early(self, document: OpenDocument) -> None: ...
+    def still_waiting(self, document: OpenDocument) -> None: ...
 
     def give_up(self, document: OpenDocument, error: StorageUnavailable) -> None:
         self.given_up.append(document.id)
@@ -64,7 +64,7 @@ def dirty(name: str) -> OpenDocument:
 
 async def flush(log: Log, settler: Settler, *documents: OpenDocument) -> None:
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
-    committer = Committer(cast(UpdateLog, log), clock, show_early_after_seconds=1, window_seconds=30)
+    committer = Committer(cast(UpdateLog, log), clock, window_seconds=30)
     for document in documents:
         committer.dirty(document)
     running = asyncio.create_task(supervised("commit", lambda: committer.run(settler)))
