@@ -21,6 +21,7 @@ from tests.reports import percentile
 DOCUMENTS_LAST = 10  # crashes; then fresh ones, so that the ledger's copies stay small
 COMPACTION_EVERY, COMPACTION_SECONDS = 5, 3.0  # so long a life is needed now and then for a worker to start
 CRASH_SECONDS = 12.0
+SPEEDS = ((), ("--commit-ms", "30"), ("--commit-ms", "600"))
 LOCKED_SECONDS = 3.0
 Note = Callable[[str], None]
 
@@ -45,26 +46,17 @@ class Campaign:
         await self._crashed(*flags)
 
     async def kills_at_random(self, count: int) -> None:
-        """Every second life has a slow disk, so that there is always something between received and saved."""
+        """Two of three lives have a slow disk, or a very slow one, so that there is always something between
+        received and saved."""
         for number in range(count):
             if number % COMPACTION_EVERY == 0:
                 await asyncio.sleep(COMPACTION_SECONDS)
-            await self.kill(*(("--commit-ms", "30") if number % 2 else ()))
+            await self.kill(*SPEEDS[number % len(SPEEDS)])
             self._note(f"kill {number + 1} of {count}")
             if number % DOCUMENTS_LAST == DOCUMENTS_LAST - 1:
                 await self.workload.rest()
                 await self.workload.new_documents()
         await self.workload.rest()
-
-    async def kills_of_slow_servers(self, count: int) -> None:
-        """Commits take longer than writers are made to wait for each other's work."""
-        self.ledger.only_readers_see = True
-        for number in range(count):
-            await self.kill("--commit-ms", "600")
-            self._note(f"slow kill {number + 1} of {count}")
-        await self._crashed()
-        await self.workload.rest()
-        self.ledger.only_readers_see = False
 
     async def crash_points(self, rounds: int = 1) -> None:
         for _ in range(rounds):

@@ -34,7 +34,6 @@ class Client:
         dialect: str = "y-websocket",
         random: Random | None = None,
         client_id: int | None = None,
-        may_write: bool = True,
     ) -> None:
         self.number = next(_numbers)
         self.document = document
@@ -44,7 +43,6 @@ class Client:
         self.synced = asyncio.Event()
         self.refused = asyncio.Event()
         self.close_code: int | None = None
-        self.may_write = may_write
         self.answers = True  # the server's questions
         self.known = False  # something of ours was acked: the server knows whose client id it is
         self._credential = credential
@@ -120,8 +118,7 @@ class Client:
             case kind if kind == SYNC and received.step == STEP1:
                 await self._answer(received.payload)
             case kind if kind == SYNC:
-                tokens = tokens_in(received.payload)
-                self.ledger.see(self.document, self.number, tokens, may_write=self.may_write)
+                self.ledger.see(self.document, self.number, tokens_in(received.payload))
                 self.replica.apply(received.payload)
                 if received.step == STEP2:
                     self.synced.set()

@@ -45,8 +45,6 @@ class Ledger:
     never_acked: int = 0
     shut_out: int = 0
     """Honest clients that were closed with a code that is final for y-websocket (4400 to 4499)."""
-    only_readers_see: bool = False
-    """Commits are slow: what writers are shown early is no promise, what readers are shown is."""
     refusals: int = 0
     last_ack: float = 0.0
 
@@ -60,13 +58,13 @@ class Ledger:
         for token in tokens:
             self.entries[token].acked = True
 
-    def see(self, document: str, reader: int, tokens: Iterable[str], *, may_write: bool = True) -> None:
+    def see(self, document: str, reader: int, tokens: Iterable[str]) -> None:
         """``reader`` received these from the server."""
         for token in tokens:
             entry = self.entries.get(token)
             if entry is None or entry.document != document:
                 self.invented.add(token)
-            elif entry.author != reader and not (may_write and self.only_readers_see):
+            elif entry.author != reader:
                 entry.seen = True
 
     def leave(self, tokens: Iterable[str]) -> None:

@@ -139,13 +139,12 @@ def trust_client_ids() -> None:
 
 def show_one_of_many() -> None:
     """Of a batch with several updates the others are shown the first."""
-    original = OpenDocument._show_entries
+    original = OpenDocument.show
 
-    def show(self: OpenDocument, batch: OpenBatch, start: int, **audience: bool) -> None:
-        first = dataclasses.replace(batch, entries=batch.entries[:1], senders=batch.senders[:1])
-        original(self, first, start, **audience)
+    def show(self: OpenDocument, batch: OpenBatch) -> None:
+        original(self, dataclasses.replace(batch, entries=batch.entries[:1], senders=batch.senders[:1]))
 
-    OpenDocument._show_entries = show  # type: ignore[method-assign]
+    OpenDocument.show = show  # type: ignore[method-assign]
 
 
 def compact_without_the_last() -> None:

@@ -20,8 +20,6 @@ SETTINGS = {
     "keep_rows_hours": 0,
     "poll_seconds": 0.25,
     "unload_after_seconds": 0.2,
-    # What is shown before its commit, because that is slow, may be lost by design: not in these runs, where
-    # everything that was shown has to be there afterwards.
 }
 
 

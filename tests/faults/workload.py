@@ -133,7 +133,6 @@ class Workload:
             lambda: self.token(who),
             dialect=dialect,
             client_id=client_id,
-            may_write=who != "viewer",
             random=Random(self.random.random()),
         )
 
