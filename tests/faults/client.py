@@ -119,7 +119,10 @@ class Client:
                 await self._answer(received.payload)
             case kind if kind == SYNC:
                 self.ledger.see(self.document, self.number, tokens_in(received.payload))
-                self.replica.apply(received.payload)
+                try:
+                    self.replica.apply(received.payload)
+                except RuntimeError:
+                    self.ledger.unreadable += 1
                 if received.step == STEP2:
                     self.synced.set()
             case kind if kind == SAVED:

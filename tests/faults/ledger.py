@@ -43,6 +43,8 @@ class Ledger:
     refused_but_present: set[str] = field(default_factory=set)
     divergent: int = 0
     never_acked: int = 0
+    unreadable: int = 0
+    """Updates of the server that a replica could not apply."""
     shut_out: int = 0
     """Honest clients that were closed with a code that is final for y-websocket (4400 to 4499)."""
     refusals: int = 0
@@ -130,6 +132,7 @@ class Ledger:
             "refused_but_present": len(self.refused_but_present),
             "divergent": self.divergent,
             "never_acked": self.never_acked,
+            "unreadable": self.unreadable,
             "shut_out": self.shut_out,
         }
 
@@ -142,6 +145,7 @@ ZERO = (
     "refused_but_present",
     "divergent",
     "never_acked",
+    "unreadable",
     "shut_out",
 )
 """The figures of a ledger that must be 0."""
