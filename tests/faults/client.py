@@ -190,6 +190,7 @@ class Client:
 async def joined(client: Client) -> asyncio.Task[None]:
     """Run one session of ``client`` aside; return when it is in sync. Cancel it, or close the client."""
     session = asyncio.get_running_loop().create_task(client.session())
+    session.add_done_callback(lambda task: task.cancelled() or task.exception())  # is heard of
     waiting = asyncio.get_running_loop().create_task(client.synced.wait())
     try:
         await asyncio.wait([session, waiting], timeout=OPEN_SECONDS, return_when=asyncio.FIRST_COMPLETED)

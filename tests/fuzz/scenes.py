@@ -171,7 +171,7 @@ class Scenes:
 
     async def _silence(self) -> None:
         socket = await RawSocket.open(self._server.port, "/collab")
-        await self._ends("silence", socket, TIMEOUT, frames=0, within=2)
+        await self._ends("silence", socket, TIMEOUT, frames=0, within=4)
 
     async def _update_first(self) -> None:
         socket = await RawSocket.open(self._server.port, "/collab")

@@ -35,7 +35,7 @@ KIB = 1024
 LIMITS = {
     "max_frame_bytes": 256 * KIB,
     "max_update_bytes": 64 * KIB,
-    "auth_deadline_seconds": 1.0,
+    "auth_deadline_seconds": 4.0,
     "log_format": "json",
     "log_level": "info",
     "keep_rows_hours": 24,
