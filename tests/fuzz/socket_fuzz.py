@@ -19,9 +19,9 @@ import psutil
 
 from tests.faults.ledger import ZERO, Ledger
 from tests.faults.victim import Victim
-from tests.faults.wire import STEP1, STEP2, SYNC, SYNC_STATUS, Dialect, Received, read_uint, sync
+from tests.faults.wire import AUTH, STEP1, STEP2, SYNC, SYNC_STATUS, Dialect, Received, read_uint, sync
 from tests.faults.workload import DIALECTS, Workload
-from tests.fuzz.frames import STAYS, Hostile, HostileFrames
+from tests.fuzz.frames import FOREIGN, STAYS, Hostile, HostileFrames
 from tests.fuzz.raw_socket import RawSocket, frame
 from tests.fuzz.scenes import Scenes
 
@@ -43,6 +43,7 @@ LIMITS = {
 }
 FORBIDDEN = (b"EVIL", b"gap")  # of the spoofed, and of those that build on nothing
 NOISE = '"event": "Invalid UTF-8 sequence received from client."'  # uvicorn's own, with a traceback
+DENIED = 1
 Progress = Callable[[dict[str, float]], None]
 
 
@@ -216,6 +217,9 @@ class SocketFuzz:
                         vector = received.payload
                     elif received.kind == SYNC and received.step == STEP2:
                         return vector if asked else received.payload
+                    elif received.kind == AUTH and received.step == DENIED:
+                        socket.code = FOREIGN  # how Hocuspocus is told, whose socket may hold other documents
+                        break
                     elif received.kind == SYNC_STATUS:
                         self.totals["refusals"] += 1
         except TimeoutError:
