@@ -36,6 +36,7 @@ EX_CONFIG = 78  # sysexits.h: something for the operator to change; a supervisor
 PING_SECONDS = 20  # y-websocket 4 leaves after 45 s of silence
 GRACE_SECONDS = 20  # for connections, on SIGTERM; supervisors usually kill after 30
 GOODBYE_SECONDS = 5.0  # for close frames to be sent before uvicorn cuts what is left
+UNREAD_MILLISECONDS = 20_000  # until the kernel gives up on bytes that a peer does not take
 
 cli = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="A server for Yjs clients."
@@ -208,6 +209,9 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ConfigurationError(
             f"Cannot listen on {host} port {port} ({error.strerror}): choose another with --host and --port."
         ) from None
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted sockets inherit it
+        # A peer that stopped reading keeps what was written to it in our memory; closing does not drop it.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
     listening.set_inheritable(True)
     return listening
 

@@ -48,7 +48,7 @@ class Committer:
         self._log = update_log
         self._clock = clock
         self._window = window_seconds
-        self._dirty: dict[str, OpenDocument] = {}
+        self._dirty: dict[OpenDocument, None] = {}  # by identity: a closed one may have a successor
         self._wake = asyncio.Event()
         self._sealed: list[tuple[OpenDocument, Batch]] = []
         self._failing_since: float | None = None
@@ -60,7 +60,7 @@ class Committer:
 
     def dirty(self, document: OpenDocument) -> None:
         """The document has an open batch."""
-        self._dirty[document.id] = document
+        self._dirty[document] = None
         self._wake.set()
 
     async def run(self, settler: Settler) -> None:
@@ -71,7 +71,7 @@ class Committer:
                 await self._wake.wait()
                 self._wake.clear()
                 # A document whose last batch is still being judged is left out: the hub reports it again.
-                ready = [d for d in self._dirty.values() if d.gathering and d.committing is None]
+                ready = [d for d in self._dirty if d.gathering and d.committing is None]
                 self._dirty = {}
                 self._sealed = [(document, document.seal()) for document in ready]
             if self._sealed:
@@ -82,7 +82,7 @@ class Committer:
         appending = asyncio.ensure_future(self._append_with_retries(batches))
         try:
             while not (await asyncio.wait([appending], timeout=SLOW_SECONDS))[0]:
-                for document in [*(document for document, _ in self._sealed), *self._dirty.values()]:
+                for document in [*(document for document, _ in self._sealed), *self._dirty]:
                     settler.still_waiting(document)
         finally:
             appending.cancel()

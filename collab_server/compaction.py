@@ -80,6 +80,7 @@ class Compactor:
         self._keep = timedelta(hours=keep_rows_hours)
         self._pool: ProcessPoolExecutor | None = None
         self._busy: set[str] = set()
+        self._turn = asyncio.Semaphore(1)  # one document in memory at a time
 
     async def compact(self, document_id: str) -> None:
         """Store a checkpoint of everything committed so far, then drop rows that two checkpoints cover and
@@ -88,22 +89,26 @@ class Compactor:
             return
         self._busy.add(document_id)
         try:
-            stored = await self._log.load(document_id)
-            if not stored.rows:
-                return
-            updates = [entry.update for row in stored.rows for entry in row.entries]
-            pieces = stored.checkpoint.pieces if stored.checkpoint else ()
-            bytes_only = stored.bytes_only
-            state = await self._in_worker(merged_bytes if bytes_only else merged_state, pieces, updates)
-            await self._log.add_checkpoint(document_id, Checkpoint(stored.head_seq, (state,), bytes_only))
-            pruned = await self._log.prune(document_id, rows_older_than=self._clock.now() - self._keep)
-            log.info("compacted", document_id=document_id, rows=len(stored.rows), pruned=pruned, bytes=len(state))
+            async with self._turn:
+                await self._compact(document_id)
         except (CollabError, EngineFailure, BrokenProcessPool) as failure:
             log.warning("a compaction failed; the log is as it was", document_id=document_id, error=str(failure))
             if isinstance(failure, BrokenProcessPool):
                 self._pool = None
         finally:
             self._busy.discard(document_id)
+
+    async def _compact(self, document_id: str) -> None:
+        stored = await self._log.load(document_id)
+        if not stored.rows:
+            return
+        updates = [entry.update for row in stored.rows for entry in row.entries]
+        pieces = stored.checkpoint.pieces if stored.checkpoint else ()
+        bytes_only = stored.bytes_only
+        state = await self._in_worker(merged_bytes if bytes_only else merged_state, pieces, updates)
+        await self._log.add_checkpoint(document_id, Checkpoint(stored.head_seq, (state,), bytes_only))
+        pruned = await self._log.prune(document_id, rows_older_than=self._clock.now() - self._keep)
+        log.info("compacted", document_id=document_id, rows=len(stored.rows), pruned=pruned, bytes=len(state))
 
     async def _in_worker(self, merge: Merge, pieces: tuple[bytes, ...], updates: list[bytes]) -> bytes:
         if self._pool is None:

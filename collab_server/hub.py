@@ -1,36 +1,34 @@
 """All live documents of this node, and the one interpreter of the core's effects."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import structlog
 
+from collab_server.authority import Ask, Authority
 from collab_server.commit import Committer
 from collab_server.compaction import Compactor
 from collab_server.live.document import DocumentLimits, LiveDocument
 from collab_server.live.effects import Ack, Append, Close, Effect, Poisoned, PresenceChanged, Reply
-from collab_server.live.messages import EMPTY_AWARENESS, Inbound
+from collab_server.live.messages import Inbound
 from collab_server.live.presence import Presence, PresenceLimits
 from collab_server.live.replica import EngineFailure
 from collab_server.loading import load_replica
-from collab_server.open_document import OpenDocument
+from collab_server.open_document import MAX_HELD_ANSWERS, OpenBatch, OpenDocument
 from collab_server.peers import Peer
 from collab_server.ports import Clock, UpdateLog
-from collab_server.services.access import Access
 from collab_server.settings import Settings
+from collab_server.settlement import Settlement
 from collab_server.supervision import BackgroundTasks
 from schemas.errors import (
-    ClientIdOwned,
     CollabError,
     DocumentDamaged,
-    ReadOnly,
+    DocumentNotFound,
+    RateLimited,
     Restarting,
     StorageUnavailable,
 )
-from schemas.records import AccessChanged, ClaimConflict, Committed, Outcome, Refused
 
 log = structlog.get_logger(__name__)
-Recheck = Callable[[Access], Awaitable[Access]]
 
 
 class Hub:
@@ -38,24 +36,28 @@ class Hub:
     come between an update's check, its application and its place in the open batch."""
 
     def __init__(
-        self, update_log: UpdateLog, committer: Committer, clock: Clock, settings: Settings, recheck: Recheck
+        self, update_log: UpdateLog, committer: Committer, clock: Clock, settings: Settings, ask: Ask
     ) -> None:
+        self.committer = committer
+        self.tasks = BackgroundTasks()
+        self.authority = Authority(self, ask)
+        self.settlement = Settlement(self)
+        self.draining = False
         self._log = update_log
-        self._committer = committer
         self._clock = clock
         self._settings = settings
-        self._recheck = recheck
         self._open: dict[str, OpenDocument] = {}
         self._loading: dict[str, asyncio.Task[OpenDocument]] = {}
-        self._tasks = BackgroundTasks()
         self._compactor = Compactor(update_log, clock, settings.keep_rows_hours)
-        self._room = asyncio.Event()  # set whenever a batch was settled
+        self._room = asyncio.Event()  # set whenever something that was unsaved no longer is
         self._unsaved_bytes = 0  # in the batches of all documents
-        self.draining = False
 
     @property
     def documents(self) -> tuple[OpenDocument, ...]:
         return tuple(self._open.values())
+
+    def find(self, document_id: str) -> OpenDocument | None:
+        return self._open.get(document_id)
 
     # -- opening -------------------------------------------------------------------------------------------
 
@@ -66,37 +68,42 @@ class Hub:
         is an error for everybody who waited, never an empty document.
         """
         while True:
-            document = await self._document(peer.access.document_id)
+            document = self._open.get(peer.access.document_id)
+            if document is None:
+                document = await self._loaded(peer.access.document_id)
+            else:  # whoever comes from another node may bring what that one committed a moment ago
+                heads = await self._log.heads([document.id])
+                if document.id in heads and heads[document.id].head_seq > document.applied:
+                    await self.catch_up(document)
+            if self.draining:
+                raise Restarting
             if not document.closed:
                 break
-        document.peers[peer.id] = peer
         access = peer.access
-        self._carry_out(
-            document,
-            peer,
-            document.live.join(
-                peer.id,
-                access.principal,
-                may_write=access.role.may_write,
-                wants_acks=peer.codec.wants_acks,
-            ),
+        document.peers[peer.id] = peer
+        effects = document.live.join(
+            peer.id, access.principal, may_write=access.role.may_write, wants_acks=peer.codec.wants_acks
         )
-        if access.acl_version != document.acl_version:  # granted under an older or newer list than we know
-            self._tasks.start("recheck", self.recheck(document))
+        self.carry_out(document, peer, effects)
+        document.acl_version = max(document.acl_version, access.acl_version)
+        if access.acl_version < document.acl_version:  # let in under grants that have changed since
+            self.tasks.start("recheck", self.authority.recheck(document))
         return document
 
-    async def _document(self, document_id: str) -> OpenDocument:
+    async def _loaded(self, document_id: str) -> OpenDocument:
         if self.draining:
             raise Restarting
-        document = self._open.get(document_id)
-        if document is not None:
-            return document
         loading = self._loading.get(document_id)
         if loading is None:
             loading = asyncio.get_running_loop().create_task(self._load(document_id))
             self._loading[document_id] = loading
-            loading.add_done_callback(lambda _: self._loading.pop(document_id, None))
+            loading.add_done_callback(lambda done: self._loaded_or_not(document_id, done))
         return await asyncio.shield(loading)  # one waiter who goes away does not take the load with it
+
+    def _loaded_or_not(self, document_id: str, done: asyncio.Task[OpenDocument]) -> None:
+        self._loading.pop(document_id, None)
+        if not done.cancelled():
+            done.exception()  # it is for those who wait; when they have all gone away, for nobody
 
     async def _load(self, document_id: str) -> OpenDocument:
         stored = await self._log.load(document_id)
@@ -118,6 +125,8 @@ class Hub:
         document = OpenDocument(document_id, live, stored.head_seq, stored.acl_version)
         document.rows_since_checkpoint = len(stored.rows)
         document.idle_since = self._clock.monotonic()
+        if self.draining:
+            raise Restarting
         self._open[document_id] = document
         log.debug("a document was opened", document_id=document_id, seq=stored.head_seq)
         return document
@@ -125,9 +134,13 @@ class Hub:
     # -- running -------------------------------------------------------------------------------------------
 
     def receive(self, document: OpenDocument, peer: Peer, message: Inbound) -> None:
-        """One message of a peer that has joined ``document``. One synchronous step."""
-        if peer.id in document.peers:
-            self._carry_out(document, peer, document.live.receive(peer.id, message))
+        """One message of a peer that has joined ``document``. One synchronous step.
+
+        A node that drains takes nothing more: what it would take now might not be saved before it goes, and
+        its clients bring it again elsewhere.
+        """
+        if peer.id in document.peers and not self.draining:
+            self.carry_out(document, peer, document.live.receive(peer.id, message))
 
     def congested(self, document: OpenDocument) -> bool:
         """Whether so much is unsaved that sockets should not be read (I9)."""
@@ -143,22 +156,17 @@ class Hub:
             self._room.clear()
             await self._room.wait()
 
-    def _carry_out(self, document: OpenDocument, peer: Peer, effects: list[Effect]) -> None:
+    def carry_out(self, document: OpenDocument, peer: Peer, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
                 case Append():
                     self._unsaved_bytes += len(effect.update)
                     if document.append(peer, effect):
-                        self._committer.dirty(document)
+                        self.committer.dirty(document)
                 case Ack(_, count):
                     self._acknowledge_after_all(document, peer, count)
-                case Reply(_, message, shows_content, promises):
-                    newest = document.newest_batch if shows_content or promises else None
-                    frame = peer.codec.encode(message)
-                    if newest is not None and frame is not None:
-                        (newest.promises if promises else newest.held).append((peer, frame))
-                    elif frame is not None:
-                        peer.outbox.push(frame)
+                case Reply():
+                    self._reply(document, peer, effect)
                 case PresenceChanged():
                     self._schedule_presence(document)
                 case Close(_, error):
@@ -167,6 +175,19 @@ class Hub:
                 case Poisoned(_, reason):
                     log.error("the engine failed on an update", document_id=document.id, error=reason)
                     self.close(document, Restarting(), but=peer)
+
+    def _reply(self, document: OpenDocument, peer: Peer, reply: Reply) -> None:
+        frame = peer.codec.encode(reply.message)
+        newest = document.newest_batch
+        if frame is None:
+            return
+        if newest is None or not (reply.shows_content or reply.promises):
+            peer.outbox.push(frame)
+        elif reply.promises:
+            newest.promises[peer] = frame  # a newer one says more
+        elif not newest.hold(peer, frame):
+            error = RateLimited(f"{MAX_HELD_ANSWERS} answers wait for a commit already.")
+            self.authority.deny(document, peer, error)
 
     @staticmethod
     def _acknowledge_after_all(document: OpenDocument, peer: Peer, count: int) -> None:
@@ -189,113 +210,39 @@ class Hub:
         """The peer is gone. What it sent stays in the open batch: nothing that persists is its child."""
         if document.peers.pop(peer.id, None) is None:
             return
-        self._carry_out(document, peer, document.live.leave(peer.id))
+        self.carry_out(document, peer, document.live.leave(peer.id))
         if not document.peers:
             document.idle_since = self._clock.monotonic()
 
-    # -- what became of a batch ----------------------------------------------------------------------------
+    # -- batches -------------------------------------------------------------------------------------------
 
-    def settle(self, document: OpenDocument, outcome: Outcome) -> None:
-        """The committing batch of ``document`` has this outcome."""
-        if document.closed:  # abandoned meanwhile: whoever opened it again has to hear of the row
-            self._unsaved_bytes -= document.committing.bytes if document.committing else 0
-            document.committing = None
-            self.access_changed(document.id)
-            return
-        match outcome:
-            case Committed(seq):
-                self._committed(document, seq)
-            case AccessChanged(acl_version):
-                self._tasks.start("recheck authors", self._recheck_authors(document, acl_version))
-            case ClaimConflict(owners):
-                self._refuse_claims(document, set(owners))
-            case Refused(error):
-                self._abandon(document, error)
-        self._room.set()
-
-    def _committed(self, document: OpenDocument, seq: int) -> None:
+    def saved(self, document: OpenDocument) -> OpenBatch | None:
+        """The committing batch is unsaved no longer."""
         batch, document.committing = document.committing, None
-        assert batch is not None, "I1: only what was being committed can be committed"
-        self._unsaved_bytes -= batch.bytes
-        document.mark_applied(seq)
-        document.show(batch)
-        for peer, count in batch.acks.items():
-            peer.acknowledge(count, seq)
-        for peer, frame in batch.promises:
-            peer.outbox.push(frame)
-        if document.applied < seq:
-            self._tasks.start("catch up", self.catch_up(document))
-        document.rows_since_checkpoint += 1
-        if document.rows_since_checkpoint >= self._settings.compact_after_updates:
-            document.rows_since_checkpoint = 0
-            self._tasks.start("compact", self._compactor.compact(document.id))
+        self._unsaved_bytes -= batch.size if batch else 0
+        self._room.set()
+        return batch
 
-    async def _recheck_authors(self, document: OpenDocument, acl_version: int) -> None:
-        """The grants changed before the commit: only who may still write is written (I13)."""
-        batch = document.committing
-        checked: set[str] = set()
-        while batch is not None and document.committing is batch:
-            authors = batch.authors | (document.gathering.authors if document.gathering else {})
-            author = next((a for name, a in authors.items() if name not in checked), None)
-            if author is None:
-                document.acl_version = acl_version
-                document.unseal()
-                self._committer.dirty(document)
-                break
-            try:
-                access = await self._recheck(author)
-                if not access.role.may_write:
-                    raise ReadOnly
-            except StorageUnavailable as error:
-                self.give_up(document, error)
-                return
-            except CollabError:
-                log.info("a revoked author's unsaved updates are dropped", document_id=document.id)
-                await self.recheck(document)  # ends those who lost their access, each with its own reason
-                self._abandon(document, Restarting())  # the others come back to a document without it
-                return
-            checked.add(author.principal)
-        await self.recheck(document)
-
-    def _refuse_claims(self, document: OpenDocument, clients: set[int]) -> None:
-        """Another node's writer was first with these client ids; ours lose."""
-        batch = document.committing
-        assert batch is not None
-        losers = {principal for client, principal in batch.claims.items() if client in clients}
-        for peer in tuple(document.peers.values()):
-            if peer.access.principal in losers:
-                self.leave(document, peer)
-                peer.end(ClientIdOwned())
-        self._abandon(document, Restarting())
-
-    def still_waiting(self, document: OpenDocument) -> None:
-        """The storage is slow. Nothing is shown before its commit, to nobody: whoever saw what a crash then
-        takes back would bring it along as somebody else's work. But a y-sweet client leaves after three
-        silent seconds."""
-        for batch in (document.committing, document.gathering):
-            for peer, _ in batch.promises if batch else ():
-                peer.send(EMPTY_AWARENESS)
-
-    def give_up(self, document: OpenDocument, error: StorageUnavailable) -> None:
-        """Nothing in the document's batches was acked: its clients still have it and will bring it again."""
-        self._abandon(document, error)
-
-    def _abandon(self, document: OpenDocument, error: CollabError) -> None:
+    def abandon(self, document: OpenDocument, error: CollabError) -> None:
+        """Forget what is unsaved, which nobody was shown or acked, and everything that was built on it."""
         self._unsaved_bytes -= document.unsaved_bytes
         document.committing = document.gathering = None
         self.close(document, error)
-        self._room.set()
 
-    # -- news from storage and from the accounts -------------------------------------------------------------
+    def consider_compaction(self, document: OpenDocument) -> None:
+        if document.rows_since_checkpoint >= self._settings.compact_after_updates:
+            document.rows_since_checkpoint = 0
+            self.tasks.start("compact", self._compactor.compact(document.id))
 
     async def catch_up(self, document: OpenDocument) -> None:
-        """Apply and show the rows another node has written."""
-        if document.catching_up or document.closed:
-            return
-        document.catching_up = True
+        """Apply and show the rows another node has written. One at a time; who comes meanwhile waits for it."""
+        async with document.catching_up:
+            if not document.closed:
+                await self._catch_up(document)
+
+    async def _catch_up(self, document: OpenDocument) -> None:
         try:
-            rows = await self._log.rows_after(document.id, document.applied)
-            for row in rows:
+            for row in await self._log.rows_after(document.id, document.applied):
                 if row.seq in document.ahead or row.seq <= document.applied:
                     continue
                 for entry in row.entries:
@@ -304,57 +251,10 @@ class Hub:
                 document.mark_applied(row.seq)
         except (EngineFailure, CollabError) as failure:
             log.warning("a document cannot catch up", document_id=document.id, error=str(failure))
-            if not isinstance(failure, StorageUnavailable) or isinstance(failure, DocumentDamaged):
-                self._abandon(document, Restarting())
-        finally:
-            document.catching_up = False
-
-    async def recheck(self, document: OpenDocument) -> None:
-        """Ask again what each peer may do here; those who may nothing are ended with the reason."""
-        versions: list[int] = []
-        for peer in tuple(document.peers.values()):
-            try:
-                access = await self._recheck(peer.access)
-            except StorageUnavailable:
-                continue  # no authority to decide: the poll will ask again
-            except CollabError as error:
-                self.deny(document, peer, error)
-                continue
-            versions.append(access.acl_version)
-            changed = access.role.may_write != peer.access.role.may_write
-            peer.access = access
-            if changed and peer.id in document.peers:
-                effects = document.live.set_may_write(peer.id, access.role.may_write)
-                self._carry_out(document, peer, effects)
-        # What is still unsaved was accepted under the older grants: only its refusal by the log, which knows
-        # the newer ones, may lead to a new look at its authors. So the version moves only when all is saved.
-        if document.clean and versions:
-            document.acl_version = max(document.acl_version, min(versions))
-
-    def renew(self, document: OpenDocument, peer: Peer, access: Access) -> None:
-        """The peer brought a new credential: it is told what it may do, as after the first."""
-        if peer.id in document.peers:
-            peer.access = access
-            peer.asked_for_credential = False
-            self._carry_out(document, peer, document.live.set_may_write(peer.id, access.role.may_write))
-
-    def deny(self, document: OpenDocument, peer: Peer, error: CollabError) -> None:
-        """End a peer that may not be here (any more)."""
-        if peer.id in document.peers:
-            self.leave(document, peer)
-            peer.end(error)
-
-    def access_changed(self, document_id: str) -> None:
-        """A grant of this document changed, or the document was deleted."""
-        document = self._open.get(document_id)
-        if document is not None:
-            self._tasks.start("recheck", self.recheck(document))
-
-    def sessions_ended(self, session_ids: set[str], error: CollabError) -> None:
-        for document in self.documents:
-            for peer in tuple(document.peers.values()):
-                if peer.access.session_id in session_ids:
-                    self.deny(document, peer, error)
+            if isinstance(failure, DocumentNotFound):
+                self.abandon(document, failure)
+            elif not isinstance(failure, StorageUnavailable) or isinstance(failure, DocumentDamaged):
+                self.abandon(document, Restarting())
 
     # -- closing -------------------------------------------------------------------------------------------
 
@@ -367,12 +267,13 @@ class Hub:
             if peer is not but:
                 document.peers.pop(peer.id, None)
                 peer.end(error)
+        self._room.set()
 
     def unload_idle(self) -> None:
         """Forget documents that nobody has open and that are wholly saved."""
         now = self._clock.monotonic()
         for document in self.documents:
-            idle = not document.peers and document.clean and not document.catching_up
+            idle = not document.peers and document.clean and not document.catching_up.locked()
             if idle and now - document.idle_since >= self._settings.unload_after_seconds:
                 document.closed = True
                 del self._open[document.id]
@@ -395,5 +296,5 @@ class Hub:
             log.warning("shutting down with unsaved updates: they were not acked and stay with their clients")
         for document in self.documents:
             self.close(document, Restarting())
-        await self._tasks.cancel()
+        await self.tasks.cancel()
         self._compactor.close()

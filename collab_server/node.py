@@ -1,7 +1,6 @@
 """The live part of one node, put together and taken apart: log, committer, hub, and the rounds they need."""
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
@@ -25,26 +24,25 @@ async def running_hub(
     """A hub that flushes, polls, keeps alive and sweeps until the block ends; then it drains."""
     update_log = open_update_log(database)
 
-    async def recheck(access: Access) -> Access:
-        fresh = await services.access.recheck(access.account_id, access.session_id, access.document_id)
-        return dataclasses.replace(fresh, expires_at=access.expires_at)
+    async def ask(access: Access) -> Access:
+        return await services.access.recheck(access.account_id, access.session_id, access.document_id)
 
     committer = Committer(
         update_log,
         clock,
         window_seconds=settings.storage_window_seconds,
     )
-    hub = Hub(update_log, committer, clock, settings, recheck)
+    hub = Hub(update_log, committer, clock, settings, ask)
     rounds = Rounds(hub, update_log, clock, settings, services.access.ended_sessions)
 
     def sessions_ended(session_ids: Collection[str]) -> None:
-        hub.sessions_ended(set(session_ids), Unauthenticated())
+        hub.authority.sessions_ended(session_ids, Unauthenticated())
 
-    services.announcements.access_changed = hub.access_changed
+    services.announcements.access_changed = hub.authority.access_changed
     services.announcements.sessions_ended = sessions_ended
 
     async def flush() -> None:
-        await committer.run(hub)
+        await committer.run(hub.settlement)
 
     tasks = [
         asyncio.create_task(supervised(name, run), name=name)

@@ -1,5 +1,6 @@
 """A live document with what stands around it: its peers, its open batch, and how far its log is applied."""
 
+import asyncio
 import os
 from dataclasses import dataclass, field
 
@@ -12,6 +13,11 @@ from collab_server.peers import Peer
 from collab_server.services.access import Access
 from schemas.records import Batch, Entry
 
+MAX_HELD_ANSWERS = 16  # of one peer; each may be the whole document
+
+Author = tuple[str, str]
+"""Account and session."""
+
 
 @dataclass(slots=True)
 class OpenBatch:
@@ -19,14 +25,48 @@ class OpenBatch:
 
     batch_id: bytes = field(default_factory=lambda: os.urandom(16))
     entries: list[Entry] = field(default_factory=list)
-    authors: dict[str, Access] = field(default_factory=dict)  # by principal
     senders: list[PeerId] = field(default_factory=list)  # of each entry
+    authors: dict[Author, Access] = field(default_factory=dict)  # as of the oldest look at each
     claims: dict[int, str] = field(default_factory=dict)
     acks: dict[Peer, int] = field(default_factory=dict)
-    held: list[tuple[Peer, bytes]] = field(default_factory=list)  # answers that show what is in here
-    promises: list[tuple[Peer, bytes]] = field(default_factory=list)  # answers that call it saved
-    bytes: int = 0
+    held: dict[Peer, list[bytes]] = field(default_factory=dict)  # answers that show what is in here
+    promises: dict[Peer, bytes] = field(default_factory=dict)  # answers that call it saved
+    size: int = 0  # bytes of all updates
     cuts: bool = False
+
+    @property
+    def acl_version(self) -> int:
+        """The grants under which all of it was accepted."""
+        return min(access.acl_version for access in self.authors.values())
+
+    def add_author(self, access: Access) -> None:
+        author = (access.account_id, access.session_id)
+        known = self.authors.get(author)
+        if known is None or access.acl_version < known.acl_version:
+            self.authors[author] = access
+
+    def hold(self, peer: Peer, frame: bytes) -> bool:
+        """Keep an answer until the commit. False when too many of this peer wait already."""
+        frames = self.held.setdefault(peer, [])
+        if len(frames) >= MAX_HELD_ANSWERS:
+            return False
+        frames.append(frame)
+        return True
+
+    def absorb(self, later: "OpenBatch") -> None:
+        """Take over everything that came after this batch."""
+        self.entries += later.entries
+        self.senders += later.senders
+        self.claims |= later.claims
+        self.promises |= later.promises
+        self.size += later.size
+        self.cuts |= later.cuts
+        for access in later.authors.values():
+            self.add_author(access)
+        for peer, frames in later.held.items():
+            self.held.setdefault(peer, []).extend(frames)
+        for peer, count in later.acks.items():
+            self.acks[peer] = self.acks.get(peer, 0) + count
 
 
 class OpenDocument:
@@ -38,19 +78,19 @@ class OpenDocument:
         self.peers: dict[PeerId, Peer] = {}
         self.gathering: OpenBatch | None = None
         self.committing: OpenBatch | None = None
-        self.acl_version = acl_version
+        self.acl_version = acl_version  # the newest grants heard of
         self.applied = applied  # every row up to here is in the Doc
         self.ahead: set[int] = set()  # rows beyond the first hole that are in the Doc as well
         self.rows_since_checkpoint = 0
         self.presence_scheduled = False
-        self.catching_up = False
+        self.catching_up = asyncio.Lock()
         self.closed = False
         self.idle_since = 0.0
 
     @property
     def unsaved_bytes(self) -> int:
-        gathering = self.gathering.bytes if self.gathering else 0
-        return gathering + (self.committing.bytes if self.committing else 0)
+        gathering = self.gathering.size if self.gathering else 0
+        return gathering + (self.committing.size if self.committing else 0)
 
     @property
     def newest_batch(self) -> OpenBatch | None:
@@ -67,9 +107,9 @@ class OpenDocument:
         batch = self.gathering = self.gathering or OpenBatch()
         principal = peer.access.principal
         batch.entries.append(Entry(principal, effect.update))
-        batch.authors[principal] = peer.access
         batch.senders.append(peer.id)
-        batch.bytes += len(effect.update)
+        batch.add_author(peer.access)
+        batch.size += len(effect.update)
         batch.cuts |= effect.cuts
         for client in effect.claims:
             batch.claims[client] = principal
@@ -84,7 +124,7 @@ class OpenDocument:
         assert batch is not None
         self.committing, self.gathering = batch, None
         return Batch(
-            self.id, batch.batch_id, self.acl_version, tuple(batch.entries), dict(batch.claims), batch.cuts
+            self.id, batch.batch_id, batch.acl_version, tuple(batch.entries), dict(batch.claims), batch.cuts
         )
 
     def unseal(self) -> None:
@@ -93,18 +133,8 @@ class OpenDocument:
         assert batch is not None
         self.committing, self.gathering = None, batch
         batch.batch_id = os.urandom(16)
-        if later is None:
-            return
-        batch.entries += later.entries
-        batch.authors |= later.authors
-        batch.senders += later.senders
-        batch.claims |= later.claims
-        batch.held += later.held
-        batch.promises += later.promises
-        batch.bytes += later.bytes
-        batch.cuts |= later.cuts
-        for peer, count in later.acks.items():
-            batch.acks[peer] = batch.acks.get(peer, 0) + count
+        if later is not None:
+            batch.absorb(later)
 
     def mark_applied(self, seq: int) -> None:
         """Row ``seq`` is in the Doc."""
@@ -119,12 +149,22 @@ class OpenDocument:
 
     def show(self, batch: OpenBatch) -> None:
         """The batch is committed: everybody sees it, as one frame. Its only author has it already."""
-        for peer, frame in batch.held:
-            peer.outbox.push(frame)
+        for peer, frames in batch.held.items():
+            for frame in frames if peer.id in self.peers else ():
+                peer.outbox.push(frame)
         body = encode_body(Update(merged([entry.update for entry in batch.entries])))
         assert body is not None
         author = batch.senders[0] if len(set(batch.senders)) == 1 else None
         self._broadcast(body, tuple(self.peers.values()), except_=author)
+
+    def acknowledge(self, batch: OpenBatch, seq: int) -> None:
+        """Tell who sent it. Not who has left: on a shared socket another peer may have its address now."""
+        for peer, count in batch.acks.items():
+            if peer.id in self.peers:
+                peer.acknowledge(count, seq)
+        for peer, frame in batch.promises.items():
+            if peer.id in self.peers:
+                peer.outbox.push(frame)
 
     def show_committed_elsewhere(self, update: bytes) -> None:
         body = encode_body(Update(update))

@@ -8,9 +8,11 @@ import structlog
 
 from collab_server.hub import Hub
 from collab_server.live.messages import EMPTY_AWARENESS, CredentialWanted
+from collab_server.open_document import OpenDocument
 from collab_server.ports import Clock, UpdateLog
 from collab_server.settings import Settings
 from schemas.errors import DocumentNotFound, StorageUnavailable, TokenExpired, Unauthenticated
+from schemas.records import Head
 
 log = structlog.get_logger(__name__)
 EndedSessions = Callable[[Collection[str]], Awaitable[set[str]]]
@@ -48,22 +50,27 @@ class Rounds:
             return
         heads = await self._log.heads([document.id for document in documents])
         for document in documents:
-            if document.closed:
-                continue
-            head = heads.get(document.id)
-            if head is None:
-                self._hub.close(document, DocumentNotFound())
-                continue
-            if head.head_seq > document.applied and document.clean:
-                await self._hub.catch_up(document)
-            if head.acl_version != document.acl_version:
-                await self._hub.recheck(document)
+            try:
+                await self._look_at(document, heads.get(document.id))
+            except Exception:  # one document's trouble must not hide the news of all others
+                log.exception("the poll of a document failed", document_id=document.id)
+
+    async def _look_at(self, document: OpenDocument, head: Head | None) -> None:
+        if document.closed:
+            return
+        if head is None:
+            self._hub.close(document, DocumentNotFound())
+            return
+        if head.head_seq > document.applied and document.clean:
+            await self._hub.catch_up(document)
+        if self._hub.authority.is_stale(document, head.acl_version):
+            await self._hub.authority.recheck(document)
 
     async def end_sessions(self) -> None:
         """Signed out on another node, expired, or the account disabled: a socket does not outlive it."""
         present = {peer.access.session_id for d in self._hub.documents for peer in d.peers.values()}
         if present and (over := await self._ended_sessions(present)):
-            self._hub.sessions_ended(over, Unauthenticated())
+            self._hub.authority.sessions_ended(over, Unauthenticated())
 
     def expire_credentials(self) -> None:
         """Ask for a new credential a minute before the old one ends; without one, end the peer with it."""
@@ -74,7 +81,7 @@ class Rounds:
                 if expires_at is None:
                     continue
                 if expires_at <= now:
-                    self._hub.deny(document, peer, TokenExpired())
+                    self._hub.authority.deny(document, peer, TokenExpired())
                 elif expires_at - ASK_BEFORE_EXPIRY <= now and not peer.asked_for_credential:
                     peer.asked_for_credential = True
                     peer.send(CredentialWanted())

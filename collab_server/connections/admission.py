@@ -2,7 +2,16 @@
 
 from auth.secrets import is_ticket
 from collab_server.services.access import Access, AccessService
-from schemas.errors import CollabError, DocumentNotFound, Forbidden, NotFound, Unauthenticated
+from schemas.errors import (
+    CollabError,
+    DocumentDamaged,
+    DocumentNotFound,
+    DocumentReset,
+    Forbidden,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+)
 from schemas.ids import is_document_id
 
 
@@ -23,3 +32,8 @@ async def admit(access: AccessService, credential: str, document_id: str) -> Acc
 def concerns_rights(error: CollabError) -> bool:
     """Whether the peer may not be in the document, as opposed to trouble that passes."""
     return isinstance(error, Unauthenticated | Forbidden | NotFound)
+
+
+def is_final(error: CollabError) -> bool:
+    """Whether the same would happen to the peer in this document after every reconnect."""
+    return concerns_rights(error) or isinstance(error, DocumentReset | TooLarge | DocumentDamaged)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from collab_server.connections.admission import admit, concerns_rights
+from collab_server.connections.admission import admit, is_final
 from collab_server.connections.socket import Socket
 from collab_server.dialects.hocuspocus import (
     Content,
@@ -23,7 +23,7 @@ from collab_server.peers import Peer
 from collab_server.services.access import AccessService
 from collab_server.settings import Settings
 from collab_server.supervision import BackgroundTasks
-from schemas.errors import CollabError, Malformed, RateLimited, Restarting, Unauthenticated
+from schemas.errors import CollabError, RateLimited, Restarting, Unauthenticated
 
 log = structlog.get_logger(__name__)
 MAX_WAITING_MESSAGES = 1000  # per socket, before their documents' credentials are answered
@@ -58,14 +58,17 @@ class HocuspocusConnection:
         """Serve the socket to its end."""
         self._socket.expect_within(self._settings.auth_deadline_seconds)
         try:
-            while (frame := await self._socket.next_frame()) is not None:
+            frame = await self._socket.next_frame()
+            while frame is not None:
+                document = None
                 try:
                     document = self._receive(frame)
                 except CollabError as error:
                     self._socket.close(error)
-                    continue
                 if document and self._hub.congested(document):
-                    await self._hub.room(document)
+                    frame = await self._socket.next_frame_after(self._hub.room(document))
+                else:
+                    frame = await self._socket.next_frame()
         finally:
             await self._tasks.cancel()
             for entrance in tuple(self._entrances.values()):
@@ -87,6 +90,7 @@ class HocuspocusConnection:
             return entrance.document
         elif isinstance(content, Detach):
             del self._entrances[address]
+            self._watch_idleness()
         elif entrance.waiting is not None:
             self._wait(entrance, content, len(frame))
         elif isinstance(content, Credential):  # denied before: a fresh attempt
@@ -123,29 +127,34 @@ class HocuspocusConnection:
         entrance.waiting.append(content)
 
     async def _admit(self, address: str, entrance: _Entrance, credential: Credential) -> None:
+        """Every answer is only told while its attempt is still the one at this address."""
         try:
             granted = await admit(self._access, credential.token, document_of(address))
+            if self._entrances.get(address) is not entrance:
+                return
             peer = Peer(granted, entrance.codec, self._socket.outbox, self._ended)
             # Told before the document is there, as the published server does: its clients show it at once.
             peer.send(Granted(granted.role.may_write))
             entrance.peer = peer
-            entrance.document = await self._hub.join(peer)
-            self._socket.expected()
+            document = await self._hub.join(peer)
         except CollabError as error:
             entrance.peer = None
-            self._refuse(entrance, error)
+            if self._entrances.get(address) is entrance:
+                self._refuse(entrance, error)
             return
-        waiting, entrance.waiting = entrance.waiting or [], None
         if self._entrances.get(address) is not entrance:  # detached meanwhile
-            self._hub.leave(entrance.document, peer)
+            self._hub.leave(document, peer)
             return
+        self._socket.expected()
+        entrance.document = document
+        waiting, entrance.waiting = entrance.waiting or [], None
         self._waiting_bytes = 0
         self._waiting_messages = 0
         for message in waiting:
-            self._hub.receive(entrance.document, peer, message)
+            self._hub.receive(document, peer, message)
 
     def _refuse(self, entrance: _Entrance, error: CollabError) -> None:
-        if not concerns_rights(error):
+        if not is_final(error):
             self._socket.close(error)  # every provider version comes back after a closed socket
             return
         entrance.waiting = None
@@ -181,13 +190,13 @@ class HocuspocusConnection:
             if granted.account_id != peer.access.account_id:
                 raise Unauthenticated
         except CollabError as error:
-            self._hub.deny(document, peer, error)
+            self._hub.authority.deny(document, peer, error)
             return
-        self._hub.renew(document, peer, granted)
+        self._hub.authority.renew(document, peer, granted)
 
     def _ended(self, peer: Peer, error: CollabError) -> None:
         """The hub ended the peer. What concerns one document's rights leaves the others alone."""
-        if isinstance(error, Malformed) or not concerns_rights(error):
+        if not is_final(error):
             self._socket.close(error)
             return
         for entrance in self._entrances.values():

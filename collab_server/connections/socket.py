@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any
 
 import structlog
@@ -69,6 +69,19 @@ class Socket:
             if frame is not None:
                 return bytes(frame)
             self.close(Malformed("Frames are binary here."))
+
+    async def next_frame_after(self, room: Coroutine[Any, Any, None]) -> bytes | None:
+        """As ``next_frame``, but not before ``room`` is done: unless the connection ends first."""
+        waiting = asyncio.ensure_future(room)
+        reading = asyncio.ensure_future(self.next_frame())
+        try:
+            await asyncio.wait([waiting, reading], return_when=asyncio.FIRST_COMPLETED)
+            if not (reading.done() and reading.result() is None):
+                await waiting
+            return await reading
+        finally:
+            waiting.cancel()
+            reading.cancel()
 
     def expect_within(self, seconds: float) -> None:
         """Close with a timeout unless ``expected`` is called in time. What arrives does not extend it."""

@@ -47,16 +47,17 @@ async def serve_y_websocket(
     except CollabError as error:
         return await _refuse(socket, codec, error)
     try:
-        while (frame := await socket.next_frame()) is not None:
+        frame = await socket.next_frame()
+        while frame is not None:
             try:
-                message = codec.decode(frame)
+                hub.receive(document, peer, codec.decode(frame))
             except CollabError as error:
                 hub.leave(document, peer)
                 peer.end(error)
-                continue
-            hub.receive(document, peer, message)
             if hub.congested(document):
-                await hub.room(document)
+                frame = await socket.next_frame_after(hub.room(document))
+            else:
+                frame = await socket.next_frame()
     finally:
         hub.leave(document, peer)
         await socket.finished()

@@ -34,8 +34,18 @@ from collab_server.live.messages import (
 from collab_server.live.presence import Presence
 from collab_server.live.replica import EngineFailure, Replica
 from collab_server.live.structure import Structure
-from schemas.errors import ClientIdOwned, CollabError, DocumentReset, Malformed, ReadOnly, TooLarge
+from schemas.errors import (
+    ClientIdOwned,
+    CollabError,
+    DocumentReset,
+    Malformed,
+    RateLimited,
+    ReadOnly,
+    Restarting,
+    TooLarge,
+)
 
+MAX_UNANSWERED = 100  # of our sync steps 1 by one peer: a client answers each at once
 MAX_FRUITLESS_ANSWERS = 3  # answers to our sync step 1 that still lack something: then the replica is stubborn
 
 
@@ -139,6 +149,8 @@ class LiveDocument:
                     return [] if everyone is None else [Reply(sender, Awareness(everyone))]
         except CollabError as error:
             return [Close(sender, error)]
+        except EngineFailure as failure:  # while it encoded: the sender did nothing wrong
+            return [Poisoned(sender, str(failure)), Close(sender, Restarting())]
 
     def _answer(self, peer: PeerState, state_vector: bytes) -> list[Effect]:
         """Our own step 1, so that the client sends what we lack, then what it lacks."""
@@ -147,6 +159,8 @@ class LiveDocument:
         effects: list[Effect] = []
         # A viewer is asked only where its dialect needs the answer for a truthful "saved".
         if peer.may_write or peer.wants_acks:
+            if len(peer.asked) >= MAX_UNANSWERED:
+                raise RateLimited(f"{MAX_UNANSWERED} sync questions are unanswered.")
             peer.asked.append(True)
             effects.append(Reply(peer.id, SyncStep1(self._replica.state_vector()), shows_content=True))
         effects.append(Reply(peer.id, SyncStep2(diff), shows_content=True))
@@ -203,7 +217,7 @@ class LiveDocument:
         claims = self._claims(peer, fresh)
         if self._bytes + len(update) > self._limits.document_bytes:
             raise TooLarge(f"The document would exceed {self._limits.document_bytes} bytes.")
-        cuts = self._structure.admit(footprint, self._replica.clocks)
+        cuts = self._admit(footprint)
         if cuts and isinstance(self._replica, Replica):
             self._replica = BytesReplica([self._replica.state_as_update()])
         try:
@@ -216,6 +230,14 @@ class LiveDocument:
         for client in claims:
             self._owners[client] = peer.principal
         return [Append(peer.id, update, claims, acks, cuts)]
+
+    def _admit(self, footprint: Footprint) -> bool:
+        """What only the structure of the whole document can tell: whether the update cuts a character in two."""
+        try:
+            return self._structure.admit(footprint, self._replica.clocks)
+        except Malformed:
+            self._structure = Structure(lambda: self._replica.state_as_update())  # it knows half of the update
+            raise
 
     def _claims(self, peer: PeerState, fresh: tuple[int, ...]) -> tuple[int, ...]:
         """The client ids this update uses first. A struct under somebody else's id would be taken for theirs

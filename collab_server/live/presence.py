@@ -54,11 +54,12 @@ class Presence:
         """Take one awareness message. Raises ``Malformed`` or ``TooLarge``; then nothing was taken."""
         if len(payload) > self._limits.frame_bytes:
             raise TooLarge(f"An awareness message is at most {self._limits.frame_bytes} bytes.")
-        taken = [
-            (client, clock, state)
-            for client, clock, state in _decode(payload)
-            if self._is_news(peer, principal, client, clock, state)
-        ]
+        bound = self._ids.get(peer)
+        taken = []
+        for client, clock, state in _decode(payload):
+            if bound in (None, client) and self._is_news(peer, principal, client, clock, state):
+                taken.append((client, clock, state))
+                bound = client
         for _, _, state in taken:
             self._check(state)
         for client, clock, state in taken:
@@ -67,13 +68,11 @@ class Presence:
 
     def _is_news(self, peer: PeerId, principal: str, client: int, clock: int, state: str) -> bool:
         entry = self._entries.get(client)
-        bound = self._ids.get(peer)
         if entry is None:
-            return state != REMOVED and bound in (None, client)
+            return state != REMOVED
         if entry.peer != peer:  # a reconnect of the same principal may take its id over
-            if entry.principal != principal or bound is not None:
-                return False
-            return clock >= entry.clock and state != REMOVED
+            returns = peer not in self._ids and entry.principal == principal
+            return returns and clock >= entry.clock and state != REMOVED
         return clock > entry.clock or (clock == entry.clock and state == REMOVED)
 
     def _check(self, state: str) -> None:
@@ -100,11 +99,10 @@ class Presence:
     def leave(self, peer: PeerId) -> bool:
         """The peer is gone, and its state with it."""
         client = self._ids.pop(peer, None)
-        if client is None:
+        entry = None if client is None else self._entries.get(client)
+        if client is None or entry is None or entry.peer != peer:  # a successor may have the id by now
             return False
-        entry = self._entries.pop(client, None)
-        if entry is None:
-            return False
+        del self._entries[client]
         self._changed[client] = entry.clock  # receivers accept a removal at the clock they know
         return True
 
@@ -112,7 +110,9 @@ class Presence:
         """Forget states that were not renewed since the last sweep (clients renew theirs every 15 s)."""
         stale = [client for client, entry in self._entries.items() if not entry.renewed]
         for client in stale:
-            self._changed[client] = self._entries.pop(client).clock
+            entry = self._entries.pop(client)
+            self._changed[client] = entry.clock
+            self._ids.pop(entry.peer, None)  # it may have been an id that it only repeated
         for entry in self._entries.values():
             entry.renewed = False
         return bool(stale)

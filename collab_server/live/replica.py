@@ -28,6 +28,18 @@ class EngineFailure(Exception):
     """The engine refused or panicked half-way: the ``Doc`` behind it is in an unknown state. Drop it."""
 
 
+class engine:  # noqa: N801  # reads as a context
+    """Turns whatever the engine raises into ``EngineFailure``; a panic is no ``Exception``. A class and not a
+    generator: half a microsecond less on every keystroke."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, failure: BaseException | None, _: object) -> None:
+        if failure is not None and not isinstance(failure, KeyboardInterrupt | SystemExit):
+            raise EngineFailure(f"{type(failure).__name__}: {failure}") from None
+
+
 class Replica:
     """One Yjs ``Doc`` and its state vector. Belongs to the thread that made it."""
 
@@ -48,16 +60,12 @@ class Replica:
         Raises ``EngineFailure``.
         """
         grows = bool(fresh_clients(footprint, self._clocks))
-        changed = grows
-        try:
+        with engine():
+            changed = grows
             if grows:
                 self._apply(update)
             else:
                 changed = self._apply_watched(update)
-        except BaseException as failure:  # PyO3's PanicException is no Exception
-            if isinstance(failure, KeyboardInterrupt | SystemExit):
-                raise
-            raise EngineFailure(f"{type(failure).__name__}: {failure}") from None
         if changed:
             self._full = self._deletions = None
             advance(footprint, self._clocks)
@@ -86,17 +94,14 @@ class Replica:
 
         Call it with at most ``UPDATES_PER_TRANSACTION`` at a time, then ``loaded()`` once.
         """
-        transaction = self._doc.create_transaction()
-        try:
-            for update in updates:
-                self._doc.apply_update(transaction, update)
-            transaction.commit()
-        except BaseException as failure:
-            if isinstance(failure, KeyboardInterrupt | SystemExit):
-                raise
-            raise EngineFailure(f"{type(failure).__name__}: {failure}") from None
-        finally:
-            transaction.drop()
+        with engine():
+            transaction = self._doc.create_transaction()
+            try:
+                for update in updates:
+                    self._doc.apply_update(transaction, update)
+                transaction.commit()
+            finally:
+                transaction.drop()
 
     def loaded(self) -> None:
         """Take the state vector from the engine, after ``load``."""
@@ -104,11 +109,13 @@ class Replica:
         self._full = self._deletions = None
 
     def state_vector(self) -> bytes:
-        transaction = self._doc.create_transaction()
-        try:
-            return bytes(self._doc.get_state(transaction))
-        finally:
-            transaction.drop()
+        """V1. Raises ``EngineFailure``."""
+        with engine():
+            transaction = self._doc.create_transaction()
+            try:
+                return bytes(self._doc.get_state(transaction))
+            finally:
+                transaction.drop()
 
     def state_as_update(self, state_vector: bytes = EMPTY_STATE_VECTOR) -> bytes:
         """Everything a replica with ``state_vector`` lacks. The whole state is encoded once per version."""
@@ -119,11 +126,12 @@ class Replica:
         return self._encode(state_vector)
 
     def _encode(self, state_vector: bytes) -> bytes:
-        transaction = self._doc.create_transaction()
-        try:
-            return bytes(self._doc.get_update(transaction, state_vector))
-        finally:
-            transaction.drop()
+        with engine():
+            transaction = self._doc.create_transaction()
+            try:
+                return bytes(self._doc.get_update(transaction, state_vector))
+            finally:
+                transaction.drop()
 
     def contains(self, footprint: Footprint) -> bool:
         """Whether an update brings neither a struct nor a deletion that is not here already."""

@@ -69,7 +69,7 @@ class SocketEndpoint:
 
 
 class YWebSocketEndpoint(SocketEndpoint):
-    """``/ws/{document_id}?ticket=`` or ``?token=`` (y-websocket 1 to 4, and kin)."""
+    """``/ws/{document_id}?ticket=`` or ``?token=`` (y-websocket 1 to 3, and kin)."""
 
     async def serve(self, scope: Scope, socket: Socket, hub: Hub, access: AccessService) -> None:
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))

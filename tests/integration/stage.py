@@ -154,7 +154,7 @@ class Stage:
         self.hub = Hub(self.log, self.committer, clock, self.settings, self._recheck)
 
     def start_flusher(self) -> None:
-        self._flusher = asyncio.create_task(self.committer.run(self.hub))
+        self._flusher = asyncio.create_task(self.committer.run(self.hub.settlement))
 
     async def kill_flusher(self) -> None:
         self._flusher.cancel()

@@ -210,7 +210,7 @@ async def test_downgraded_editor_is_told_and_stays(node: Stage) -> None:
     bob = await node.client("bob", hocuspocus=True)
     node.roles["bob"] = Role.VIEWER
     await node.change_access()
-    node.hub.access_changed("doc")
+    node.hub.authority.access_changed("doc")
     await bob.until(lambda: bob.frames)
     assert bob.frames == [b"\x03doc\x02\x02\x08readonly"]
     assert bob.ended == []
@@ -317,7 +317,7 @@ async def test_client_is_asked_for_a_new_token_before_the_old_one_ends_and_ended
     rounds.expire_credentials()
     rounds.expire_credentials()
     assert alice.frames == [b"\x03doc\x02\x00"], "asked once"
-    node.hub.renew(
+    node.hub.authority.renew(
         alice.document, alice.peer, replace(alice.peer.access, expires_at=clock.now() + timedelta(hours=1))
     )
     clock.advance(60)
