@@ -17,6 +17,7 @@ from collab_server.live.guard import (
     inspect_state_vector,
     inspect_update,
     missing,
+    overlaps,
 )
 from collab_server.live.messages import (
     EMPTY_AWARENESS,
@@ -32,7 +33,7 @@ from collab_server.live.messages import (
     Update,
 )
 from collab_server.live.presence import Presence
-from collab_server.live.replica import EngineFailure, Replica
+from collab_server.live.replica import EngineFailure, Replica, without_known
 from collab_server.live.structure import Structure
 from schemas.errors import (
     ClientIdOwned,
@@ -214,6 +215,9 @@ class LiveDocument:
         fresh = fresh_clients(footprint, self._replica.clocks)
         if not fresh and not footprint.deletes:
             return [Ack(peer.id, acks)]
+        if overlaps(footprint, self._replica.clocks):
+            update = without_known(update, self._replica.state_vector())
+            footprint = inspect_own_state(update)
         claims = self._claims(peer, fresh)
         if self._bytes + len(update) > self._limits.document_bytes:
             raise TooLarge(f"The document would exceed {self._limits.document_bytes} bytes.")

@@ -22,6 +22,7 @@ from collab_server.live.guard_footprint import (
     advance,
     fresh_clients,
     missing,
+    overlaps,
 )
 from collab_server.live.guard_reader import SAME_NEIGHBOUR, GuardLimits, UpdateReader
 from collab_server.live.lib0 import read_var_uint
@@ -40,6 +41,7 @@ __all__ = [
     "inspect_state_vector",
     "inspect_update",
     "missing",
+    "overlaps",
 ]
 
 DEFAULT_LIMITS = GuardLimits()

@@ -177,6 +177,17 @@ def fresh_clients(footprint: Footprint, state_vector: Mapping[int, int]) -> tupl
     return tuple([client for client, (_, end) in writes.items() if end > state_vector.get(client, 0)])
 
 
+def overlaps(footprint: Footprint, state_vector: Mapping[int, int]) -> bool:
+    """Whether the update carries structs that the document has already.
+
+    They may be another version of them: the engine ignores that, but a merge of the received bytes may prefer
+    it, and then others would be shown, and the log would hold, what the document does not.
+    """
+    if type(footprint) is Keystroke:
+        return footprint[1] < state_vector.get(footprint[0], 0)
+    return any(start < state_vector.get(client, 0) for client, (start, _) in footprint.writes.items())
+
+
 def advance(footprint: Footprint, state_vector: dict[int, int]) -> None:
     """Bring the document's state vector up to date after the update was applied."""
     if type(footprint) is Keystroke:

@@ -8,7 +8,7 @@ crashes or stays pending. A panic all the same is a ``BaseException``; see ``Eng
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from pycrdt import _pycrdt, merge_updates
+from pycrdt import _pycrdt, get_update, merge_updates
 
 from collab_server.live.guard import (
     Footprint,
@@ -157,6 +157,15 @@ def covered(ranges: Iterable[tuple[int, int]], by: Iterable[tuple[int, int]]) ->
         else:
             merged.append([start, end])
     return all(any(low <= start and end <= high for low, high in merged) for start, end in ranges)
+
+
+def without_known(update: bytes, state_vector: bytes) -> bytes:
+    """The update without the structs that a replica with ``state_vector`` has; its deletions stay.
+
+    Raises ``EngineFailure``.
+    """
+    with engine():
+        return bytes(get_update(update, state_vector))
 
 
 def merged(updates: list[bytes]) -> bytes:

@@ -35,7 +35,6 @@ NO_TYPE = u.update(u.section(7, 0, AA, u.format_mark("b", "true", origin=(7, 1))
 @pytest.mark.parametrize(
     "updates", [pytest.param((TEXT, OTHER_TEXT), id="another text"), pytest.param((TYPE, NO_TYPE), id="no type")]
 )
-@pytest.mark.xfail(strict=True, reason="merging a batch prefers the version of whoever begins at the lower clock")
 def test_a_second_version_of_known_structs_is_shown_to_nobody(updates: tuple[bytes, bytes]) -> None:
     live = LiveDocument(Replica(), {})
     live.join(1, "account:1", may_write=True, wants_acks=False)
@@ -46,3 +45,13 @@ def test_a_second_version_of_known_structs_is_shown_to_nobody(updates: tuple[byt
     server = content(live.replica.state_as_update())
     assert content(*first, *batch) == server, "who loads the log"
     assert content(*first, merged(batch)) == server, "who is shown the batch as one frame"
+
+
+def test_an_update_of_old_and_new_structs_is_kept_without_the_old_ones() -> None:
+    live = LiveDocument(Replica(), {})
+    live.join(1, "account:1", may_write=True, wants_acks=False)
+    accepted(live, BASE)
+    whole = u.update(u.section(7, 0, AA, u.text("BB", origin=(7, 1))))
+    news = u.update(u.section(7, 2, u.text("BB", origin=(7, 1))))
+    assert accepted(live, whole) == [news]
+    assert content(live.replica.state_as_update()) == "AABB"
