@@ -22,6 +22,7 @@ from uvicorn.supervisors import Multiprocess
 from collab_server.logs import configure_logging
 from collab_server.secrets_file import jwt_secret
 from collab_server.settings import Settings
+from collab_server.transport.fast_websocket import FastWebSocketProtocol, supported
 from persistence import inspection, migrate
 from persistence.database import Database
 from persistence.sqlite import Sqlite
@@ -161,7 +162,7 @@ def _uvicorn(settings: Settings, workers: int) -> uvicorn.Config:
         workers=workers,
         loop="auto",  # uvloop where there is one
         http="httptools",
-        ws="websockets-sansio",  # bounded on compressed bombs; wsproto inflates first
+        ws=FastWebSocketProtocol if supported() else "websockets-sansio",  # both bounded on compressed bombs
         ws_max_size=settings.max_frame_bytes,
         ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=PING_SECONDS,

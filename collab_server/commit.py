@@ -51,6 +51,7 @@ class Committer:
         self._dirty: dict[OpenDocument, None] = {}  # by identity: a closed one may have a successor
         self._wake = asyncio.Event()
         self._sealed: list[tuple[OpenDocument, Batch]] = []
+        self._slow: asyncio.TimerHandle | None = None
         self._failing_since: float | None = None
 
     @property
@@ -79,17 +80,13 @@ class Committer:
 
     async def _flush(self, settler: Settler) -> None:
         batches = [batch for _, batch in self._sealed]
-        appending = asyncio.ensure_future(self._append_with_retries(batches))
+        self._slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._still_waiting, settler)
         try:
-            while not (await asyncio.wait([appending], timeout=SLOW_SECONDS))[0]:
-                for document in [*(document for document, _ in self._sealed), *self._dirty]:
-                    settler.still_waiting(document)
-        finally:
-            appending.cancel()
-        try:
-            outcomes: list[Outcome | StorageUnavailable] = [*appending.result()]
+            outcomes: list[Outcome | StorageUnavailable] = [*await self._append_with_retries(batches)]
         except StorageUnavailable as error:
             outcomes = [error] * len(batches)
+        finally:
+            self._slow.cancel()
         sealed, self._sealed = self._sealed, []
         for (document, _), outcome in zip(sealed, outcomes, strict=True):
             try:
@@ -102,6 +99,11 @@ class Committer:
             except BaseException:  # one document's trouble, also a panic, must not leave the others unsettled
                 log.exception("a batch could not be settled", document_id=document.id)
                 settler.give_up(document, StorageUnavailable())
+
+    def _still_waiting(self, settler: Settler) -> None:
+        for document in [*(document for document, _ in self._sealed), *self._dirty]:
+            settler.still_waiting(document)
+        self._slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._still_waiting, settler)
 
     async def _append_with_retries(self, batches: Sequence[Batch]) -> list[Outcome]:
         """The same batch ids every time, so that a commit whose answer was lost is not written twice."""

@@ -4,6 +4,7 @@ import asyncio
 import os
 from dataclasses import dataclass, field
 
+from collab_server.audience import Audience
 from collab_server.dialects.sync_body import encode_body
 from collab_server.live.document import LiveDocument
 from collab_server.live.effects import Append, PeerId
@@ -75,7 +76,7 @@ class OpenDocument:
     def __init__(self, document_id: str, live: LiveDocument, applied: int, acl_version: int) -> None:
         self.id = document_id
         self.live = live
-        self.peers: dict[PeerId, Peer] = {}
+        self.peers = Audience()
         self.gathering: OpenBatch | None = None
         self.committing: OpenBatch | None = None
         self.acl_version = acl_version  # the newest grants heard of
@@ -155,7 +156,7 @@ class OpenDocument:
         body = encode_body(Update(merged([entry.update for entry in batch.entries])))
         assert body is not None
         author = batch.senders[0] if len(set(batch.senders)) == 1 else None
-        self._broadcast(body, tuple(self.peers.values()), except_=author)
+        self.peers.tell(body, except_=author)
 
     def acknowledge(self, batch: OpenBatch, seq: int) -> None:
         """Tell who sent it. Not who has left: on a shared socket another peer may have its address now."""
@@ -169,7 +170,7 @@ class OpenDocument:
     def show_committed_elsewhere(self, update: bytes) -> None:
         body = encode_body(Update(update))
         assert body is not None
-        self._broadcast(body, tuple(self.peers.values()))
+        self.peers.tell(body)
 
     def show_presence(self) -> None:
         """One frame with all that changed, to everybody: its author's y-websocket client needs to hear
@@ -179,16 +180,4 @@ class OpenDocument:
         if payload is not None:
             body = encode_body(Awareness(payload))
             assert body is not None
-            self._broadcast(body, tuple(self.peers.values()))
-
-    @staticmethod
-    def _broadcast(body: bytes, audience: tuple[Peer, ...], except_: PeerId | None = None) -> None:
-        frames: dict[bytes, bytes] = {}
-        for peer in audience:
-            if peer.id == except_:
-                continue
-            prefix = peer.codec.prefix
-            frame = frames.get(prefix)
-            if frame is None:
-                frame = frames[prefix] = prefix + body
-            peer.outbox.push(frame)
+            self.peers.tell(body)

@@ -53,8 +53,7 @@ class Peer:
             self.outbox.push(frame)
 
     def acknowledge(self, count: int, seq: int) -> None:
-        for frame in self.codec.saved(count, seq):
-            self.outbox.push(frame)
+        self.outbox.push_all(self.codec.saved(count, seq))
 
     def end(self, error: CollabError) -> None:
         if not self._ended:

@@ -92,9 +92,9 @@ class Rounds:
         while True:
             await asyncio.sleep(self._settings.keepalive_seconds)
             for document in self._hub.documents:
+                for peer in document.peers.silent_ones():
+                    peer.send(EMPTY_AWARENESS)
                 for peer in tuple(document.peers.values()):
-                    if peer.outbox.silent:
-                        peer.send(EMPTY_AWARENESS)
                     peer.outbox.silent = True
 
     async def sweep_presence(self) -> None:

@@ -1,6 +1,8 @@
 """A Hocuspocus provider's socket: many documents, each under its own address, each admitted by itself."""
 
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -58,23 +60,21 @@ class HocuspocusConnection:
         """Serve the socket to its end."""
         self._socket.expect_within(self._settings.auth_deadline_seconds)
         try:
-            frame = await self._socket.next_frame()
-            while frame is not None:
-                document = None
-                try:
-                    document = self._receive(frame)
-                except CollabError as error:
-                    self._socket.close(error)
-                if document and self._hub.congested(document):
-                    frame = await self._socket.next_frame_after(self._hub.room(document))
-                else:
-                    frame = await self._socket.next_frame()
+            await self._socket.serve(self._take)
         finally:
             await self._tasks.cancel()
             for entrance in tuple(self._entrances.values()):
                 if entrance.peer is not None and entrance.document is not None:
                     self._hub.leave(entrance.document, entrance.peer)
             await self._socket.finished()
+
+    def _take(self, frame: bytes) -> Coroutine[Any, Any, None] | None:
+        try:
+            document = self._receive(frame)
+        except CollabError as error:
+            self._socket.close(error)
+            return None
+        return self._hub.room(document) if document and self._hub.congested(document) else None
 
     def _receive(self, frame: bytes) -> OpenDocument | None:
         """Returns the live document the frame went to, if any. Raises what must close the socket."""
@@ -137,10 +137,12 @@ class HocuspocusConnection:
             peer.send(Granted(granted.role.may_write))
             entrance.peer = peer
             document = await self._hub.join(peer)
-        except CollabError as error:
+        except Exception as failure:
             entrance.peer = None
+            if not isinstance(failure, CollabError):
+                log.exception("an admission failed", document_id=document_of(address))
             if self._entrances.get(address) is entrance:
-                self._refuse(entrance, error)
+                self._refuse(entrance, failure if isinstance(failure, CollabError) else CollabError())
             return
         if self._entrances.get(address) is not entrance:  # detached meanwhile
             self._hub.leave(document, peer)

@@ -7,11 +7,15 @@ from typing import Any
 
 import structlog
 
+from collab_server.fast_socket import FastSocket
 from collab_server.outbox import Outbox, Send
+from collab_server.supervision import BackgroundTasks
 from schemas.errors import CollabError, IdleTimeout, Malformed
 
 log = structlog.get_logger(__name__)
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Take = Callable[[bytes], Coroutine[Any, Any, None] | None]
+"""Takes a frame; returns what to wait for before the next is read, if anything."""
 CloseCode = Callable[[CollabError], tuple[int, str]]
 CLOSE_PATIENCE_SECONDS = 5.0  # for a peer that does not read: then the transport is dropped without goodbye
 
@@ -44,14 +48,23 @@ class OpenSockets:
 class Socket:
     """Reads frames, writes through the outbox, and closes once."""
 
-    def __init__(self, receive: Receive, send: Send, outbox_bytes: int, close_code: CloseCode) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        outbox_bytes: int,
+        close_code: CloseCode,
+        fast: FastSocket | None = None,
+    ) -> None:
         self._receive = receive
         self._send = send
         self._close_code = close_code
+        self._fast = fast
+        self._tasks = BackgroundTasks()
         self._closing: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._task = asyncio.current_task()
-        self.outbox = Outbox(send, outbox_bytes, self.close)
+        self.outbox = Outbox(send, outbox_bytes, self.close, fast)
 
     @property
     def closing(self) -> bool:
@@ -70,13 +83,34 @@ class Socket:
                 return bytes(frame)
             self.close(Malformed("Frames are binary here."))
 
-    async def next_frame_after(self, room: Coroutine[Any, Any, None]) -> bytes | None:
-        """As ``next_frame``, but not before ``room`` is done: unless the connection ends first."""
+    async def serve(self, take: Take) -> None:
+        """Have ``take`` called with each binary frame, in order, until the connection is over. While a room
+        that it returned is not done, nothing more is read."""
+        if self._fast is not None:
+            self._take_directly(self._fast, take)  # then ``next_frame`` only tells of the end
+        frame = await self.next_frame()
+        while frame is not None:
+            room = take(frame)
+            frame = await (self.next_frame() if room is None else self._next_frame_after(room))
+
+    def _take_directly(self, fast: FastSocket, take: Take) -> None:
+        def on_message(frame: bytes) -> None:
+            if self._closing is None and (room := take(frame)) is not None:
+                fast["pause_reading"]()
+                self._tasks.start("room", resume(room))
+
+        async def resume(room: Coroutine[Any, Any, None]) -> None:
+            await room
+            fast["resume_reading"]()
+
+        fast["receive_with"](on_message)
+
+    async def _next_frame_after(self, room: Coroutine[Any, Any, None]) -> bytes | None:
         waiting = asyncio.ensure_future(room)
         reading = asyncio.ensure_future(self.next_frame())
         try:
             await asyncio.wait([waiting, reading], return_when=asyncio.FIRST_COMPLETED)
-            if not (reading.done() and reading.result() is None):
+            if not (reading.done() and reading.result() is None):  # the end counts at once
                 await waiting
             return await reading
         finally:
@@ -116,6 +150,7 @@ class Socket:
 
     async def finished(self) -> None:
         """Call when the receive loop has ended: nothing of this socket stays behind."""
+        await self._tasks.cancel()
         self.expected()
         self.outbox.drop()
         if self._closing is not None:

@@ -1,6 +1,8 @@
 """A socket of a y-websocket or y-sweet client: one document, known from the path before the first frame."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from collab_server.connections.admission import admit, concerns_rights
 from collab_server.connections.socket import Socket
@@ -46,18 +48,17 @@ async def serve_y_websocket(
         document = await hub.join(peer)
     except CollabError as error:
         return await _refuse(socket, codec, error)
+
+    def take(frame: bytes) -> Coroutine[Any, Any, None] | None:
+        try:
+            hub.receive(document, peer, codec.decode(frame))
+        except CollabError as error:
+            hub.leave(document, peer)
+            peer.end(error)
+        return hub.room(document) if hub.congested(document) else None
+
     try:
-        frame = await socket.next_frame()
-        while frame is not None:
-            try:
-                hub.receive(document, peer, codec.decode(frame))
-            except CollabError as error:
-                hub.leave(document, peer)
-                peer.end(error)
-            if hub.congested(document):
-                frame = await socket.next_frame_after(hub.room(document))
-            else:
-                frame = await socket.next_frame()
+        await socket.serve(take)
     finally:
         hub.leave(document, peer)
         await socket.finished()

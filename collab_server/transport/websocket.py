@@ -17,6 +17,7 @@ from collab_server.connections.socket import OpenSockets, Socket
 from collab_server.connections.y_websocket import serve_y_websocket
 from collab_server.dialects.y_sweet import YSweet
 from collab_server.dialects.y_websocket import YWebSocket
+from collab_server.fast_socket import EXTENSION
 from collab_server.hub import Hub
 from collab_server.services.access import AccessService
 from collab_server.settings import Settings
@@ -48,7 +49,8 @@ class SocketEndpoint:
             offered = scope.get("subprotocols") or []
             chosen = BEARER_SUBPROTOCOL if BEARER_SUBPROTOCOL in offered else None
             await send({"type": "websocket.accept", "subprotocol": chosen})
-            socket = Socket(receive, send, self._settings.outbox_bytes, close_for)
+            fast = scope.get("extensions", {}).get(EXTENSION)
+            socket = Socket(receive, send, self._settings.outbox_bytes, close_for, fast)
             sockets: OpenSockets = scope["state"]["sockets"]
             sockets.add(socket)
             try:

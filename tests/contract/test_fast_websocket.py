@@ -14,7 +14,8 @@ from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 from websockets.utils import apply_mask
 
-from collab_server.transport.fast_websocket import EXTENSION, FastWebSocketProtocol, server_frame, supported
+from collab_server.fast_socket import EXTENSION, server_frame
+from collab_server.transport.fast_websocket import FastWebSocketProtocol, supported
 
 REQUEST = (
     b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -11,9 +11,12 @@ from collab_server.clock import ManualClock
 from collab_server.commit import Committer
 from collab_server.open_document import OpenBatch, OpenDocument
 from collab_server.ports import UpdateLog
+from collab_server.services.access import Access
 from collab_server.supervision import supervised
 from schemas.errors import StorageUnavailable
+from schemas.ids import Principal
 from schemas.records import Batch, Committed, Entry, Outcome
+from schemas.roles import Role
 
 
 class Panic(BaseException):
@@ -59,6 +62,7 @@ class Settler:
 def dirty(name: str) -> OpenDocument:
     document = OpenDocument(name, None, 0, 1)  # type: ignore[arg-type]  # the flusher does not look inside
     document.gathering = OpenBatch(entries=[Entry("account:1", b"update")])
+    document.gathering.add_author(Access("1", "One", "s", name, Role.EDITOR, Principal("account:1"), 1, None))
     return document
 
 
