@@ -27,6 +27,7 @@ _HARMLESS_KEY = re.compile(r"(_(id|count|seconds|bytes|limit|days))$", re.IGNORE
 _SECRETS_IN_TEXT = (
     (re.compile(r"(?<=[\w/~.\-%])\?[^\s\"'<>\\)\]]+"), "?" + REDACTED),  # a query: tickets travel there
     (re.compile(r"(?<=://)([^\s:/@\"']*):[^\s/@\"']+@"), r"\1:" + REDACTED + "@"),
+    (re.compile(r"\b(?:tkt|rft)_[\w-]{8,}"), REDACTED),  # a ticket, a refresh token
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), REDACTED),  # a JWT
     (re.compile(r"(\bbearer\s+)[^\s\"',]+", re.IGNORECASE), r"\1" + REDACTED),
 )
@@ -79,6 +80,13 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
     _route_standard_library(handler, settings.log_level.upper())
 
 
+def _without_client_noise(record: logging.LogRecord) -> bool:
+    """uvicorn logs a text frame that is not UTF-8 as an error with a traceback: any client could fill the log."""
+    if record.msg == "Invalid UTF-8 sequence received from client.":
+        record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
+    return True
+
+
 def redact(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
     """A structlog processor: secrets do not leave the process."""
     return {key: _redacted(key, value, MAX_DEPTH) for key, value in event.items()}
@@ -96,6 +104,7 @@ def _route_standard_library(handler: logging.Handler, level: str) -> None:
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
+    handler.addFilter(_without_client_noise)
     root.addHandler(handler)
     root.setLevel(level)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):

@@ -166,7 +166,12 @@ class Lane:
 def _engine(url: URL, size: int) -> AsyncEngine:
     arguments: dict[str, Any] = {"server_settings": _SESSION, "timeout": CONNECT_TIMEOUT_SECONDS}
     return create_async_engine(
-        url, pool_size=size, max_overflow=0, pool_timeout=POOL_WAIT_SECONDS, connect_args=arguments
+        url,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT_SECONDS,
+        connect_args=arguments,
+        hide_parameters=True,  # addresses and hashes do not belong into tracebacks
     )
 
 

@@ -198,6 +198,7 @@ def _engine(url: URL, pragmas: tuple[str, ...], *, begin: str, size: int, creato
         max_overflow=0,
         pool_timeout=POOL_WAIT_SECONDS,
         pool_reset_on_return=None,
+        hide_parameters=True,  # addresses and hashes do not belong into tracebacks
         **extra,
     )
 

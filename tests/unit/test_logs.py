@@ -88,6 +88,8 @@ def test_ids_and_counts_of_secrets_are_no_secrets(lines: io.StringIO) -> None:
         "postgresql+asyncpg://collab:hunter2@db/collab",
         "redis://:hunter2@cache:6379/0",
         "Authorization: Bearer hunter2",
+        "the ticket tkt_hunter2_hunter2 was used before",
+        "the refresh token rft_session_hunter2-hunter2_x",
         "bad token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJodW50ZXIyIn0.hunter2",
     ],
 )
@@ -127,6 +129,17 @@ def test_uvicorn_does_not_tell_of_requests_a_second_time(lines: io.StringIO) -> 
     logging.getLogger("uvicorn.access").info("GET / 200")
     assert not logging.getLogger("uvicorn.access").hasHandlers()
     assert events(lines) == []
+
+
+def test_text_frame_that_is_not_utf8_is_no_error_of_ours(lines: io.StringIO) -> None:
+    configure(lines, log_format="json")
+    try:
+        b"\xff".decode()
+    except UnicodeDecodeError:
+        logging.getLogger("uvicorn.error").exception("Invalid UTF-8 sequence received from client.")
+    (event,) = events(lines)
+    assert event["event"] == "Invalid UTF-8 sequence received from client."
+    assert "exception" not in event
 
 
 def test_quiet_events_are_dropped_by_level(lines: io.StringIO) -> None:
