@@ -121,6 +121,7 @@ class Hub:
                 settings.max_update_bytes, settings.max_frame_bytes, settings.max_document_bytes
             ),
             stored_bytes=stored_bytes,
+            strict_client_ids=settings.client_id_ownership == "strict",
         )
         document = OpenDocument(document_id, live, stored.head_seq, stored.acl_version)
         document.rows_since_checkpoint = len(stored.rows)

@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(1 * MIB, ge=KIB)
     max_frame_bytes: int = Field(8 * MIB, ge=64 * KIB)
     max_update_bytes: int = Field(1 * MIB, ge=64 * KIB)
+    client_id_ownership: Literal["strict", "relaxed"] = "strict"
     max_document_bytes: int = Field(50 * MIB, ge=MIB)
     max_awareness_bytes: int = Field(64 * KIB, ge=KIB)
     max_awareness_state_bytes: int = Field(8 * KIB, ge=256)

@@ -246,12 +246,14 @@ class LiveDocument:
     def _claims(self, peer: PeerState, fresh: tuple[int, ...]) -> tuple[int, ...]:
         """The client ids this update uses first. A struct under somebody else's id would be taken for theirs
         and silently push out what they write next, so it is refused before the engine sees it."""
+        if not self._strict:
+            return ()
         new = []
         for client in fresh:
             owner = self._owners.get(client)
             if owner is None:
                 new.append(client)
-            elif owner != peer.principal and self._strict:
+            elif owner != peer.principal:
                 raise ClientIdOwned
         return tuple(new)
 

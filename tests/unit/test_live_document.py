@@ -132,6 +132,13 @@ def test_struct_under_the_client_id_of_somebody_else_is_refused_before_the_engin
     assert content(live) == "hello world"
 
 
+def test_deployment_may_let_accounts_share_client_ids() -> None:
+    live, replica = live_document(strict_client_ids=False), Writer(7)
+    first, second = replica.type("a"), replica.type("b")
+    assert live.receive(ALICE, Update(first)) == [Append(ALICE, first, (), 1)]
+    assert live.receive(BOB, Update(second)) == [Append(BOB, second, (), 1)]
+
+
 def test_update_with_a_gap_is_neither_applied_nor_acked_but_asked_for_again() -> None:
     live, writer = live_document(), Writer(7)
     writer.type("a")
