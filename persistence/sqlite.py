@@ -13,6 +13,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -217,6 +218,7 @@ def _engine(url: URL, pragmas: tuple[str, ...], *, begin: str, size: int, creato
     return engine
 
 
+@cache  # once: `serve` opens the database to migrate it and again to serve
 def _tell_wal_reset(path: Path) -> None:
     if sqlite3.sqlite_version_info < FIXED_WAL_RESET:
         log.warning(
