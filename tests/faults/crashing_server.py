@@ -16,6 +16,7 @@ from collab_server import __main__ as command_line
 from collab_server import compaction, hub, node
 from collab_server.commit import Committer
 from collab_server.open_document import OpenDocument
+from collab_server.settlement import Settlement
 from persistence import update_log_sqlite
 from persistence.update_log_postgres import PostgresLog
 from schemas.errors import StorageUnavailable
@@ -67,7 +68,7 @@ def exit_at(point: str, hits: int) -> None:
         case "after-show-before-ack":
             after(OpenDocument, "show", die)
         case "after-ack":
-            after(hub.Hub, "_committed", die)
+            after(Settlement, "_committed", die)
         case "inside-commit":
             after(update_log_sqlite, "_append_one", die)
             die_while_sending(PostgresLog, "_at_once", now)
@@ -226,7 +227,11 @@ def main() -> None:
     parser.add_argument("--mutant", choices=sorted(MUTANTS))
     parser.add_argument("--commit-ms", type=float, default=0)
     parser.add_argument("--fail-every", type=int, default=0)
+    parser.add_argument("--check", action="store_true", help="put everything in place once and serve nothing")
     options = parser.parse_args()
+    if options.check:
+        check()
+        return
     if options.fail_every:
         failing_commits(options.fail_every)
     if options.commit_ms:
@@ -240,6 +245,16 @@ def main() -> None:
     assert Committer is hub.Committer
     sys.argv = ["collab-server", "serve"]
     command_line.main()
+
+
+def check() -> None:
+    """Every seam that the faults need is there. Raises where the code has moved on."""
+    for point in CRASH_POINTS:
+        exit_at(point, 1 << 30)
+    for kind in BREAKS:
+        break_at(kind, 1 << 30)
+    for mutate in MUTANTS.values():
+        mutate()
 
 
 if __name__ == "__main__":

@@ -54,8 +54,8 @@ def answer_before_commit() -> None:
             else:
                 original(self, document, peer, [effect])
 
-    original = hub.Hub._carry_out
-    hub.Hub._carry_out = carry_out  # type: ignore[method-assign]
+    original = hub.Hub.carry_out
+    hub.Hub.carry_out = carry_out  # type: ignore[method-assign]
 
 
 def ack_known_at_once() -> None:

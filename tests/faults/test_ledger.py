@@ -1,5 +1,7 @@
 """The checker itself: what it must notice, and what it must not hold against anybody."""
 
+import subprocess
+import sys
 from random import Random
 
 import pytest
@@ -137,3 +139,10 @@ def test_acks_are_counted_in_either_dialect() -> None:
     assert saved is not None
     assert status is not None
     assert (saved.kind, saved.step, status.kind, status.step) == (101, 3, 101, 1)
+
+
+def test_every_fault_and_every_mutant_still_finds_the_place_it_breaks() -> None:
+    """In a process of its own: it breaks everything at once."""
+    check = [sys.executable, "-m", "tests.faults.crashing_server", "--check"]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
