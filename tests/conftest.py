@@ -7,10 +7,15 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from persistence.database import Database
 from tests.backends import PostgresServer, RedisServer, migrated_sqlite
+
+# The machine may be busy: an example that takes long is no finding.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
