@@ -149,14 +149,16 @@ class OpenDocument:
     # -- telling the peers ---------------------------------------------------------------------------------
 
     def show(self, batch: OpenBatch) -> None:
-        """The batch is committed: everybody sees it, as one frame. Its only author has it already."""
+        """The batch is committed: everybody sees it, as one frame. Its only author has it already, and is left
+        out unless it wants its own back."""
         for peer, frames in batch.held.items():
             for frame in frames if peer.id in self.peers else ():
                 peer.outbox.push(frame)
         body = encode_body(Update(merged([entry.update for entry in batch.entries])))
         assert body is not None
-        author = batch.senders[0] if len(set(batch.senders)) == 1 else None
-        self.peers.tell(body, except_=author)
+        author = self.peers.get(batch.senders[0]) if len(set(batch.senders)) == 1 else None
+        left_out = author is not None and not author.codec.wants_echo
+        self.peers.tell(body, except_=batch.senders[0] if left_out else None)
 
     def acknowledge(self, batch: OpenBatch, seq: int) -> None:
         """Tell who sent it. Not who has left: on a shared socket another peer may have its address now."""

@@ -24,6 +24,10 @@ class Codec(Protocol):
     def wants_acks(self) -> bool:
         """Whether the client shows when its changes are saved."""
 
+    @property
+    def wants_echo(self) -> bool:
+        """Whether the client wants its own updates back when they are saved."""
+
     def encode(self, message: Outbound) -> bytes | None:
         """The frame, or None for what the dialect cannot say."""
 

@@ -112,6 +112,7 @@ class Hocuspocus:
     """The codec of one logical connection. Its provider counts acks."""
 
     wants_acks = True
+    wants_echo = False
 
     def __init__(self, address: str, version: str = "") -> None:
         self.prefix = write_var_string(address)

@@ -24,12 +24,14 @@ SAVED = 101
 
 
 class YWebSocket:
-    """The codec of one socket. ``acks``: the client asked for ``saved`` frames."""
+    """The codec of one socket. ``acks``: the client asked for ``saved`` frames. ``echo``: it takes its own update
+    coming back for the sign that it is saved, as @y/websocket 4 does."""
 
     prefix = b""
 
-    def __init__(self, *, acks: bool = False) -> None:
+    def __init__(self, *, acks: bool = False, echo: bool = False) -> None:
         self.wants_acks = acks
+        self.wants_echo = echo
 
     def decode(self, frame: bytes) -> Inbound:
         """Raises ``Malformed``."""

@@ -83,7 +83,7 @@ class YWebSocketEndpoint(SocketEndpoint):
             self._settings,
             document_id=scope["path_params"]["document_id"],
             credential=_credential(query, scope.get("subprotocols") or []),
-            codec=YWebSocket(acks="ack" in capabilities),
+            codec=YWebSocket(acks="ack" in capabilities, echo="echo" in capabilities),
         )
 
 

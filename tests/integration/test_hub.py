@@ -10,6 +10,7 @@ import pytest
 from collab_server import commit
 from collab_server.clock import ManualClock, SystemClock
 from collab_server.dialects.y_sweet import YSweet
+from collab_server.dialects.y_websocket import YWebSocket
 from collab_server.live.messages import SaveQuery, Update
 from collab_server.live.replica import merged
 from collab_server.rounds import Rounds
@@ -95,6 +96,17 @@ async def test_sender_is_not_sent_its_own_update_back(node: Stage) -> None:
     alice.type("a")
     await alice.until(lambda: alice.frames)
     assert alice.frames == [bytes((101, 1, 1))]
+
+
+async def test_sender_that_asked_for_an_echo_gets_its_own_update_after_the_commit(node: Stage) -> None:
+    alice = await node.client("alice", codec=YWebSocket(echo=True))
+    node.log.gate.clear()
+    update = alice.type("a")
+    await node.log.started.wait()
+    assert alice.frames == []
+    node.log.gate.set()
+    await alice.until(lambda: alice.frames)
+    assert alice.frames == [b"\x00\x02" + bytes((len(update),)) + update]
 
 
 async def test_update_of_a_client_that_leaves_at_once_is_stored(node: Stage) -> None:
