@@ -10,10 +10,10 @@ from types import MappingProxyType
 
 from pycrdt import get_state, get_update
 
-from collab_server.live.guard import Footprint, advance, fresh_clients, inspect_own_state, inspect_state_vector
+from collab_server.live.guard import Footprint, advance, inspect_own_state, inspect_state_vector
 from collab_server.live.lib0 import write_var_uint
 from collab_server.live.messages import EMPTY_STATE_VECTOR, EMPTY_UPDATE
-from collab_server.live.replica import Deletions, EngineFailure, covered, merged
+from collab_server.live.replica import Deletions, EngineFailure, merged, nothing_new
 
 
 class BytesReplica:
@@ -52,12 +52,12 @@ class BytesReplica:
         return whole if state_vector == EMPTY_STATE_VECTOR else bytes(get_update(whole, state_vector))
 
     def contains(self, footprint: Footprint) -> bool:
-        if fresh_clients(footprint, self._clocks):
-            return False
-        if footprint.deletes and self._deletions is None:
+        return nothing_new(footprint, self._clocks, self._known_deletions)
+
+    def _known_deletions(self) -> Deletions:
+        if self._deletions is None:
             self._deletions = inspect_own_state(self._whole()).deletes
-        known = self._deletions or {}
-        return all(covered(ranges, known.get(client, ())) for client, ranges in footprint.deletes.items())
+        return self._deletions
 
     def _whole(self) -> bytes:
         """All updates as one; what is merged once stays merged."""

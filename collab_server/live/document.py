@@ -93,7 +93,7 @@ class LiveDocument:
         strict_client_ids: bool = True,
     ) -> None:
         self._replica = replica
-        self._structure = Structure(lambda: self._replica.state_as_update())
+        self._structure = self._unknown_structure()
         self._owners = dict(owners)
         self._presence = presence or Presence()
         self._limits = limits or DocumentLimits()
@@ -222,8 +222,6 @@ class LiveDocument:
         if self._bytes + len(update) > self._limits.document_bytes:
             raise TooLarge(f"The document would exceed {self._limits.document_bytes} bytes.")
         cuts = self._admit(footprint)
-        if cuts and isinstance(self._replica, Replica):
-            self._replica = BytesReplica([self._replica.state_as_update()])
         try:
             changed = self._replica.apply(update, footprint)
         except EngineFailure as failure:
@@ -235,13 +233,21 @@ class LiveDocument:
             self._owners[client] = peer.principal
         return [Append(peer.id, update, claims, acks, cuts)]
 
+    def _unknown_structure(self) -> Structure:
+        """It reads the whole state when it is first asked."""
+        return Structure(lambda: self._replica.state_as_update())
+
     def _admit(self, footprint: Footprint) -> bool:
-        """What only the structure of the whole document can tell: whether the update cuts a character in two."""
+        """What only the structure of the whole document can tell, right before the update is applied. Returns
+        whether it cuts a character in two; from then on the document is kept as bytes. Raises ``Malformed``."""
         try:
-            return self._structure.admit(footprint, self._replica.clocks)
+            cuts = self._structure.admit(footprint, self._replica.clocks)
         except Malformed:
-            self._structure = Structure(lambda: self._replica.state_as_update())  # it knows half of the update
+            self._structure = self._unknown_structure()  # the old one knows half of the update
             raise
+        if cuts and isinstance(self._replica, Replica):
+            self._replica = BytesReplica([self._replica.state_as_update()])
+        return cuts
 
     def _claims(self, peer: PeerState, fresh: tuple[int, ...]) -> tuple[int, ...]:
         """The client ids this update uses first. A struct under somebody else's id would be taken for theirs
@@ -268,8 +274,7 @@ class LiveDocument:
         footprint = inspect_own_state(update)
         for client in fresh_clients(footprint, self._replica.clocks):
             self._owners.setdefault(client, principal)
-        if self._structure.admit(footprint, self._replica.clocks) and isinstance(self._replica, Replica):
-            self._replica = BytesReplica([self._replica.state_as_update()])
+        self._admit(footprint)
         changed = self._replica.apply(update, footprint)
         if changed:
             self._bytes += len(update)

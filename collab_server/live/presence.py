@@ -15,7 +15,6 @@ from collab_server.live.lib0 import read_var_string, read_var_uint, write_var_st
 from schemas.errors import Malformed, TooLarge
 
 MAX_CLOCK = 2**31
-MAX_CLIENT_ID = 2**53 - 1
 MAX_DEPTH = 16
 REMOVED = "null"
 
@@ -149,8 +148,8 @@ def _decode(payload: bytes) -> list[tuple[int, int, str]]:
         client, at = read_var_uint(payload, at)
         clock, at = read_var_uint(payload, at)
         state, at = read_var_string(payload, at)
-        if client > MAX_CLIENT_ID or clock > MAX_CLOCK:
-            raise Malformed("A client id or clock in an awareness message is out of range.")
+        if clock > MAX_CLOCK:
+            raise Malformed("A clock in an awareness message is out of range.")
         entries.append((client, clock, state))
     if at != len(payload):
         raise Malformed("An awareness message has trailing bytes.")

@@ -5,7 +5,7 @@ Bytes come here only after ``guard.inspect_update`` and the causal check: then n
 crashes or stays pending. A panic all the same is a ``BaseException``; see ``EngineFailure``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from pycrdt import _pycrdt, get_update, merge_updates
@@ -21,7 +21,8 @@ from collab_server.live.messages import EMPTY_STATE_VECTOR
 
 MERGE_FAN_IN = 50  # merge_updates is quadratic in its inputs: beyond this a tree is cheaper
 UPDATES_PER_TRANSACTION = 100  # one transaction for 100 updates costs a third of 100 transactions
-Deletions = Mapping[int, tuple[tuple[int, int], ...]]
+Ranges = tuple[tuple[int, int], ...]
+Deletions = Mapping[int, Ranges]
 
 
 class EngineFailure(Exception):
@@ -135,12 +136,7 @@ class Replica:
 
     def contains(self, footprint: Footprint) -> bool:
         """Whether an update brings neither a struct nor a deletion that is not here already."""
-        if fresh_clients(footprint, self._clocks):
-            return False
-        if not footprint.deletes:
-            return True
-        known = self._known_deletions()
-        return all(covered(ranges, known.get(client, ())) for client, ranges in footprint.deletes.items())
+        return nothing_new(footprint, self._clocks, self._known_deletions)
 
     def _known_deletions(self) -> Deletions:
         if self._deletions is None:  # an update against our own state carries the delete set alone
@@ -148,15 +144,35 @@ class Replica:
         return self._deletions
 
 
-def covered(ranges: Iterable[tuple[int, int]], by: Iterable[tuple[int, int]]) -> bool:
-    """Whether every [start, end) range lies within the others."""
-    merged: list[list[int]] = []
-    for start, end in sorted(by):
-        if merged and start <= merged[-1][1]:
-            merged[-1][1] = max(end, merged[-1][1])
-        else:
-            merged.append([start, end])
-    return all(any(low <= start and end <= high for low, high in merged) for start, end in ranges)
+def nothing_new(footprint: Footprint, clocks: Mapping[int, int], deletions: Callable[[], Deletions]) -> bool:
+    """Whether an update brings neither a struct beyond ``clocks`` nor a deletion that is not known.
+
+    ``deletions`` is only asked for when it matters: it may have to be read from the whole state.
+    """
+    if fresh_clients(footprint, clocks):
+        return False
+    if not footprint.deletes:
+        return True
+    known = deletions()
+    return all(_covered(ranges, known.get(client, ())) for client, ranges in footprint.deletes.items())
+
+
+def _covered(ranges: Ranges, by: Ranges) -> bool:
+    """Whether every [start, end) lies within the others. Both ascend and are disjoint: one walk over each,
+    for a viewer's reconnect brings all deletions there ever were."""
+    walk = iter(by)
+    low = high = 0
+    for start, end in ranges:
+        while high < end:
+            following = next(walk, None)
+            if following is None:
+                return False
+            if following[0] > high:
+                low = following[0]
+            high = following[1]
+        if start < low:
+            return False
+    return True
 
 
 def without_known(update: bytes, state_vector: bytes) -> bytes:
