@@ -54,11 +54,6 @@ class Committer:
         self._slow: asyncio.TimerHandle | None = None
         self._failing_since: float | None = None
 
-    @property
-    def failing(self) -> bool:
-        """A flush has failed and is being tried again."""
-        return self._failing_since is not None
-
     def dirty(self, document: OpenDocument) -> None:
         """The document has an open batch."""
         self._dirty[document] = None

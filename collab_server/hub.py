@@ -199,7 +199,7 @@ class Hub:
         if newest is None:
             peer.acknowledge(count, document.applied)
         else:
-            newest.acks[peer] = newest.acks.get(peer, 0) + count
+            newest.owe(peer, count)
 
     def _schedule_presence(self, document: OpenDocument) -> None:
         if not document.presence_scheduled:

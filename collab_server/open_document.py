@@ -46,6 +46,11 @@ class OpenBatch:
         if known is None or access.acl_version < known.acl_version:
             self.authors[author] = access
 
+    def owe(self, peer: Peer, count: int) -> None:
+        """``count`` more messages of ``peer`` are to be acked after the commit."""
+        if count:
+            self.acks[peer] = self.acks.get(peer, 0) + count
+
     def hold(self, peer: Peer, frame: bytes) -> bool:
         """Keep an answer until the commit. False when too many of this peer wait already."""
         frames = self.held.setdefault(peer, [])
@@ -67,7 +72,7 @@ class OpenBatch:
         for peer, frames in later.held.items():
             self.held.setdefault(peer, []).extend(frames)
         for peer, count in later.acks.items():
-            self.acks[peer] = self.acks.get(peer, 0) + count
+            self.owe(peer, count)
 
 
 class OpenDocument:
@@ -114,8 +119,7 @@ class OpenDocument:
         batch.cuts |= effect.cuts
         for client in effect.claims:
             batch.claims[client] = principal
-        if effect.acks:
-            batch.acks[peer] = batch.acks.get(peer, 0) + effect.acks
+        batch.owe(peer, effect.acks)
         return first
 
     def seal(self) -> Batch:
@@ -154,11 +158,10 @@ class OpenDocument:
         for peer, frames in batch.held.items():
             for frame in frames if peer.id in self.peers else ():
                 peer.outbox.push(frame)
-        body = encode_body(Update(merged([entry.update for entry in batch.entries])))
-        assert body is not None
         author = self.peers.get(batch.senders[0]) if len(set(batch.senders)) == 1 else None
         left_out = author is not None and not author.codec.wants_echo
-        self.peers.tell(body, except_=batch.senders[0] if left_out else None)
+        update = Update(merged([entry.update for entry in batch.entries]))
+        self._tell(update, except_=batch.senders[0] if left_out else None)
 
     def acknowledge(self, batch: OpenBatch, seq: int) -> None:
         """Tell who sent it. Not who has left: on a shared socket another peer may have its address now."""
@@ -170,9 +173,7 @@ class OpenDocument:
                 peer.outbox.push(frame)
 
     def show_committed_elsewhere(self, update: bytes) -> None:
-        body = encode_body(Update(update))
-        assert body is not None
-        self.peers.tell(body)
+        self._tell(Update(update))
 
     def show_presence(self) -> None:
         """One frame with all that changed, to everybody: its author's y-websocket client needs to hear
@@ -180,6 +181,9 @@ class OpenDocument:
         self.presence_scheduled = False
         payload = self.live.presence.changes()
         if payload is not None:
-            body = encode_body(Awareness(payload))
-            assert body is not None
-            self.peers.tell(body)
+            self._tell(Awareness(payload))
+
+    def _tell(self, message: Update | Awareness, except_: PeerId | None = None) -> None:
+        body = encode_body(message)
+        assert body is not None, "sync and awareness have a body in every dialect"
+        self.peers.tell(body, except_)

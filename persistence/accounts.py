@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Row, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from persistence.dialect import insert_if_absent, utc
+from persistence.dialect import insert_if_absent
 from persistence.tables import accounts
 
 
@@ -70,6 +70,6 @@ def _account(row: Row[tuple[object, ...]]) -> Account:
         email=fields["email"],
         name=fields["name"],
         password_hash=fields["password_hash"],
-        created_at=utc(fields["created_at"]),
-        disabled_at=utc(fields["disabled_at"]),
+        created_at=fields["created_at"],
+        disabled_at=fields["disabled_at"],
     )

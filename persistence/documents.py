@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Select, and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from persistence.dialect import insert_if_absent, utc
+from persistence.dialect import insert_if_absent
 from persistence.tables import documents, grants
 from schemas.roles import Role
 
@@ -125,6 +125,6 @@ def _document(fields: Any) -> Document:
         head_seq=fields["head_seq"],
         bytes=fields["bytes"],
         acl_version=fields["acl_version"],
-        created_at=utc(fields["created_at"]),
-        updated_at=utc(fields["updated_at"]),
+        created_at=fields["created_at"],
+        updated_at=fields["updated_at"],
     )

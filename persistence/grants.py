@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from persistence.dialect import insert_if_absent, utc
+from persistence.dialect import insert_if_absent
 from persistence.tables import accounts, documents, grants, sessions
 from schemas.roles import Role
 
@@ -98,7 +98,7 @@ async def members(connection: AsyncConnection, document_id: str) -> list[Member]
         .where(grants.c.document_id == document_id)
         .order_by(grants.c.created_at, grants.c.account_id)
     )
-    return [Member(row.account_id, row.name, row.email, Role(row.role), utc(row.created_at)) for row in rows]
+    return [Member(row.account_id, row.name, row.email, Role(row.role), row.created_at) for row in rows]
 
 
 async def standing(
@@ -132,10 +132,10 @@ async def standing(
     return Standing(
         account_id=row.id,
         name=row.name,
-        disabled_at=utc(row.disabled_at),
-        revoked_at=utc(row.revoked_at),
-        idle_expires_at=utc(row.idle_expires_at),
-        absolute_expires_at=utc(row.absolute_expires_at),
+        disabled_at=row.disabled_at,
+        revoked_at=row.revoked_at,
+        idle_expires_at=row.idle_expires_at,
+        absolute_expires_at=row.absolute_expires_at,
         acl_version=row.acl_version,
         role=None if row.role is None else Role(row.role),
     )

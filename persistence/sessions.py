@@ -7,7 +7,6 @@ from datetime import datetime
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from persistence.dialect import utc
 from persistence.tables import accounts, sessions
 
 
@@ -57,12 +56,12 @@ async def by_id(connection: AsyncConnection, session_id: str, *, lock: bool = Fa
         account_id=fields["account_id"],
         device=fields["device"],
         refresh_hash=fields["refresh_hash"],
-        created_at=utc(fields["created_at"]),
-        idle_expires_at=utc(fields["idle_expires_at"]),
-        absolute_expires_at=utc(fields["absolute_expires_at"]),
+        created_at=fields["created_at"],
+        idle_expires_at=fields["idle_expires_at"],
+        absolute_expires_at=fields["absolute_expires_at"],
         previous_hash=fields["previous_hash"],
-        rotated_at=utc(fields["rotated_at"]),
-        revoked_at=utc(fields["revoked_at"]),
+        rotated_at=fields["rotated_at"],
+        revoked_at=fields["revoked_at"],
     )
 
 

@@ -66,10 +66,6 @@ class Socket:
         self._task = asyncio.current_task()
         self.outbox = Outbox(send, outbox_bytes, self.close, fast)
 
-    @property
-    def closing(self) -> bool:
-        return self._closing is not None
-
     async def next_frame(self) -> bytes | None:
         """The next binary frame; None when the connection is over. A text frame closes it with 4400."""
         while True:
