@@ -85,7 +85,7 @@ class Server:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "collab_server", "serve"],
+                [sys.executable, "-m", *self._program()],
                 cwd=self.data_dir,  # no .env of the developer's is read
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
@@ -98,6 +98,10 @@ class Server:
         except BaseException:
             await self.kill()
             raise
+
+    def _program(self) -> list[str]:
+        """The module to run, and its arguments."""
+        return ["collab_server", "serve"]
 
     async def stop(self) -> int | None:
         """SIGTERM, as `docker stop` does; the exit code. SIGKILL when it does not go."""

@@ -3,13 +3,11 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from tests.server import START_SECONDS, Server
+from tests.server import Server
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -37,26 +35,14 @@ class Victim(Server):
     async def start(self, *flags: str) -> None:
         self.flags = flags
         started = time.monotonic()
-        if not flags:
-            await super().start()
-        else:
-            self.data_dir.mkdir(parents=True, exist_ok=True)
-            with self.log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "tests.faults.crashing_server", *flags],
-                    cwd=self.data_dir,
-                    env={**self._environment(), "PYTHONPATH": str(ROOT)},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-            try:
-                async with asyncio.timeout(START_SECONDS):
-                    await self._ready()
-            except BaseException:
-                await self.kill()
-                raise
+        await super().start()
         self.start_seconds = time.monotonic() - started
+
+    def _program(self) -> list[str]:
+        return ["tests.faults.crashing_server", *self.flags] if self.flags else super()._program()
+
+    def _environment(self) -> dict[str, str]:
+        return {**super()._environment(), "PYTHONPATH": str(ROOT)}  # it runs in its data directory
 
     @property
     def alive(self) -> bool:

@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 import structlog
 
+from persistence.database import Database
+from tests.integration.stage import Stage, stage
 from tests.integration.world import World, running
 
 
@@ -26,3 +28,10 @@ async def small_world(sqlite_url: str, tmp_path: Path) -> AsyncIterator[World]:
     """The app on SQLite only, for what has nothing to do with the database."""
     async with running(sqlite_url, tmp_path) as world:
         yield world
+
+
+@pytest.fixture
+async def node(database: Database) -> AsyncIterator[Stage]:
+    """A hub on either database."""
+    async with stage(database) as running:
+        yield running

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -206,6 +206,11 @@ class Stage:
                 .where(documents.c.id == document)
                 .values(acl_version=documents.c.acl_version + 1)
             )
+
+
+async def nobody_signed_out(_: Collection[str]) -> set[str]:
+    """For ``Rounds``: all sessions go on."""
+    return set()
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """The path of an update on a real database: what is shown, acked and stored, and in which order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -27,17 +27,7 @@ from schemas.errors import (
     Unauthenticated,
 )
 from schemas.roles import Role
-from tests.integration.stage import Stage, stage
-
-
-async def nobody_signed_out(_: Collection[str]) -> set[str]:
-    return set()
-
-
-@pytest.fixture
-async def node(database: Database) -> AsyncIterator[Stage]:
-    async with stage(database) as running:
-        yield running
+from tests.integration.stage import Stage, nobody_signed_out, stage
 
 
 async def test_nothing_is_shown_or_acked_before_the_commit(node: Stage) -> None:

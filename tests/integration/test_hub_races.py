@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
@@ -35,21 +35,11 @@ from schemas.errors import (
 )
 from schemas.ids import Principal
 from schemas.roles import Role
-from tests.integration.stage import Client, Stage, _payload, stage
-
-
-async def nobody(_: Collection[str]) -> set[str]:
-    return set()
+from tests.integration.stage import Client, Stage, _payload, nobody_signed_out, stage
 
 
 async def a_while(seconds: float = 0.15) -> None:
     await asyncio.sleep(seconds)
-
-
-@pytest.fixture
-async def node(database: Database) -> AsyncIterator[Stage]:
-    async with stage(database) as running:
-        yield running
 
 
 def hold_recheck(node: Stage, who: str) -> tuple[asyncio.Event, asyncio.Event]:
@@ -120,7 +110,7 @@ async def test_i13_who_joins_during_a_recheck_is_rechecked_as_well(node: Stage) 
     mallory = await node.client("mallory", hocuspocus=True, acl_version=1)
     go.set()
     await a_while()
-    await Rounds(node.hub, node.log, SystemClock(), node.settings, nobody).poll_once()
+    await Rounds(node.hub, node.log, SystemClock(), node.settings, nobody_signed_out).poll_once()
     mallory.type("EVIL")
     await a_while(0.5)
     assert await node.stored_text() == ""
@@ -132,9 +122,9 @@ async def test_i13_recheck_that_failed_for_one_peer_is_repeated(node: Stage) -> 
     mallory = await node.client("mallory", hocuspocus=True)
     node.roles["mallory"] = StorageUnavailable()
     await node.change_access()
-    await Rounds(node.hub, node.log, SystemClock(), node.settings, nobody).poll_once()
+    await Rounds(node.hub, node.log, SystemClock(), node.settings, nobody_signed_out).poll_once()
     node.roles["mallory"] = RoleRevoked()
-    await Rounds(node.hub, node.log, SystemClock(), node.settings, nobody).poll_once()
+    await Rounds(node.hub, node.log, SystemClock(), node.settings, nobody_signed_out).poll_once()
     mallory.type("EVIL")
     await a_while(0.5)
     assert await node.stored_text() == ""
@@ -305,7 +295,7 @@ async def test_recheck_of_authors_that_fails_unforeseen_leaves_no_stuck_document
     await node.change_access()
     alice.type("a")
     await a_while(0.5)
-    await Rounds(node.hub, node.log, SystemClock(), node.settings, nobody).poll_once()
+    await Rounds(node.hub, node.log, SystemClock(), node.settings, nobody_signed_out).poll_once()
     alice.type("b")
     await a_while(0.5)
     assert alice.acks == 2 or alice.ended
@@ -335,7 +325,7 @@ async def test_poll_of_the_others_goes_on_when_one_document_fails_unforeseen(
     await node.change_access("two")
     for _ in range(3):
         with contextlib.suppress(RuntimeError):
-            await Rounds(node.hub, node.log, SystemClock(), node.settings, nobody).poll_once()
+            await Rounds(node.hub, node.log, SystemClock(), node.settings, nobody_signed_out).poll_once()
     assert mallory.ended
 
 
